@@ -1,0 +1,26 @@
+//! The vocabulary of the catalog, and its rules as pure functions.
+//!
+//! Owns: what a digest, a name, an architecture, a snapshot, a selection and a plan *are*, and
+//! every decision that needs nothing but its arguments. Refuses to know: I/O, wire formats, SQL
+//! and HTTP. Start reading at [`snapshot`] (what a remote offers), `plan` (what the
+//! catalog makes of it) and [`image`] (what comes out).
+
+pub mod architecture;
+pub mod digest;
+pub mod ftype;
+pub mod id;
+pub mod image;
+pub mod left_out;
+pub mod name;
+pub mod selection;
+pub mod serial;
+pub mod settings;
+pub mod snapshot;
+
+pub use architecture::Architecture;
+pub use digest::Digest;
+pub use ftype::{MetadataFtype, RootFtype};
+pub use id::Id;
+pub use image::{ImageType, Status};
+pub use left_out::{LeftOut, Reason};
+pub use name::{AliasName, ImageName, RemoteName};

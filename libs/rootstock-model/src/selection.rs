@@ -1,0 +1,223 @@
+//! Selection: which of a remote's images are taken, in which form, and how many versions of each
+//! (semantics §2.3).
+
+use std::{fmt, str::FromStr};
+
+use globset::{GlobBuilder, GlobMatcher};
+
+use crate::{
+    Reason, RootFtype,
+    snapshot::{Content, OfferedImage},
+};
+
+/// What a remote's rules choose by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum SelectionKey {
+    /// The product's name.
+    Product,
+    /// Any of its aliases.
+    Alias,
+    /// `os` of the index.
+    Os,
+    /// `release` of the index.
+    Release,
+    /// `variant` of the index.
+    Variant,
+    /// The architecture, by the kernel's name or the index's.
+    Architecture,
+    /// `container` or `virtual-machine`.
+    Type,
+}
+
+impl SelectionKey {
+    /// All keys.
+    pub const ALL: [Self; 7] = [
+        Self::Product,
+        Self::Alias,
+        Self::Os,
+        Self::Release,
+        Self::Variant,
+        Self::Architecture,
+        Self::Type,
+    ];
+
+    /// The key as users write it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Product => "product",
+            Self::Alias => "alias",
+            Self::Os => "os",
+            Self::Release => "release",
+            Self::Variant => "variant",
+            Self::Architecture => "architecture",
+            Self::Type => "type",
+        }
+    }
+}
+
+/// One rule: `KEY=GLOB`. Globs know `*`, `?`, `[…]` and `{a,b}`; case does not matter.
+#[derive(Debug, Clone)]
+pub struct Rule {
+    key: SelectionKey,
+    text: String,
+    glob: GlobMatcher,
+}
+
+/// The text is no rule.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("rule {rule:?} is invalid: {problem}")]
+pub struct InvalidRule {
+    /// The refused text.
+    pub rule: String,
+    /// What is wrong.
+    pub problem: String,
+}
+
+impl FromStr for Rule {
+    type Err = InvalidRule;
+
+    fn from_str(rule: &str) -> Result<Self, InvalidRule> {
+        let invalid = |problem: String| InvalidRule {
+            rule: rule.to_owned(),
+            problem,
+        };
+        let (key, pattern) = rule
+            .split_once('=')
+            .ok_or_else(|| invalid("write it as KEY=GLOB".to_owned()))?;
+        let key = SelectionKey::ALL
+            .into_iter()
+            .find(|known| known.as_str() == key)
+            .ok_or_else(|| {
+                let known = SelectionKey::ALL.map(SelectionKey::as_str).join(", ");
+                invalid(format!("{key:?} is no key; the keys are {known}"))
+            })?;
+        let glob = GlobBuilder::new(pattern)
+            .case_insensitive(true)
+            .build()
+            .map_err(|error| invalid(error.kind().to_string()))?
+            .compile_matcher();
+        Ok(Self {
+            key,
+            text: rule.to_owned(),
+            glob,
+        })
+    }
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl PartialEq for Rule {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for Rule {}
+
+impl Rule {
+    fn matches(&self, image: &OfferedImage) -> bool {
+        match self.key {
+            SelectionKey::Product => self.glob.is_match(image.product.as_str()),
+            SelectionKey::Alias => image
+                .aliases
+                .iter()
+                .any(|alias| self.glob.is_match(alias.as_str())),
+            SelectionKey::Os => self.glob.is_match(image.property("os")),
+            SelectionKey::Release => self.glob.is_match(image.property("release")),
+            SelectionKey::Variant => self.glob.is_match(image.property("variant")),
+            SelectionKey::Architecture => {
+                self.glob.is_match(image.architecture.kernel_name())
+                    || self.glob.is_match(image.architecture.simplestreams_name())
+            }
+            SelectionKey::Type => self.glob.is_match(image.image_type.as_str()),
+        }
+    }
+}
+
+/// How a remote's images come into the catalog.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// New versions are stored as they appear.
+    Mirror,
+    /// Versions are listed as available; the bytes come at first use.
+    OnDemand,
+}
+
+impl Mode {
+    /// `mirror` or `on-demand`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Mirror => "mirror",
+            Self::OnDemand => "on-demand",
+        }
+    }
+}
+
+/// The rules of one remote.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Selection {
+    /// Mirror or on-demand.
+    pub mode: Mode,
+    /// For each key named here, at least one rule must match. Empty: everything.
+    pub include: Vec<Rule>,
+    /// Nothing that one of these matches is taken.
+    pub exclude: Vec<Rule>,
+    /// Roots in order of preference; those not named come after, in the default order.
+    pub root_preference: Vec<RootFtype>,
+    /// Newest versions kept of each image, at least 1.
+    pub keep_versions: u32,
+}
+
+impl Selection {
+    /// Takes everything, as a mirror.
+    pub fn everything(keep_versions: u32) -> Self {
+        Self {
+            mode: Mode::Mirror,
+            include: vec![],
+            exclude: vec![],
+            root_preference: vec![],
+            keep_versions,
+        }
+    }
+
+    /// Whether the image is taken; if not, the reason and the rule that says so.
+    ///
+    /// # Errors
+    /// The rule that leaves the image out.
+    pub fn check(&self, image: &OfferedImage) -> Result<(), (Reason, String)> {
+        for key in SelectionKey::ALL {
+            let mut rules = self.include.iter().filter(|rule| rule.key == key).peekable();
+            if rules.peek().is_some() && !rules.any(|rule| rule.matches(image)) {
+                return Err((
+                    Reason::NotSelected,
+                    format!("no include rule for {} matches", key.as_str()),
+                ));
+            }
+        }
+        match self.exclude.iter().find(|rule| rule.matches(image)) {
+            Some(rule) => Err((Reason::NotSelected, format!("excluded by {rule}"))),
+            None => Ok(()),
+        }
+    }
+
+    /// The content to take of those offered: the most preferred root; a unified file only when
+    /// there is nothing else. `None` when nothing is offered.
+    pub fn choose<'a>(&self, contents: &'a [Content]) -> Option<&'a Content> {
+        contents.iter().min_by_key(|content| match content {
+            Content::Split { root, .. } => self.rank(root.ftype),
+            Content::Unified { .. } => usize::MAX,
+        })
+    }
+
+    fn rank(&self, ftype: RootFtype) -> usize {
+        self.root_preference
+            .iter()
+            .chain(&RootFtype::ALL)
+            .position(|preferred| *preferred == ftype)
+            .unwrap_or(usize::MAX)
+    }
+}

@@ -1,0 +1,2 @@
+//! rootstock
+fn main() {}

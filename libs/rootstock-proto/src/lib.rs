@@ -1,1 +1,34 @@
-//! rootstock-proto
+//! Generated gRPC code, and the only place where wire meets model.
+//!
+//! Owns: the code made from `proto/`, the conversions between messages and the model's types
+//! ([`convert`]), and what an error looks like on the wire ([`error`]). Refuses to know: SQL,
+//! objects, and what any service does. Start reading at [`error`].
+
+pub mod convert;
+pub mod error;
+
+pub use error::{Error, FieldViolation, Refusal, ResourceKind};
+
+/// The public API.
+pub mod catalog {
+    /// Version 1.
+    #[allow(missing_docs, unreachable_pub, clippy::all)]
+    pub mod v1 {
+        tonic::include_proto!("rootstock.catalog.v1");
+    }
+}
+
+/// The workers' API: internal, never served at the edge.
+pub mod sync {
+    /// Version 1.
+    #[allow(missing_docs, unreachable_pub, clippy::all)]
+    pub mod v1 {
+        tonic::include_proto!("rootstock.sync.v1");
+    }
+}
+
+/// Descriptors of everything that may be seen at the edge, for reflection there.
+pub const PUBLIC_DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/public.binpb"));
+
+/// Descriptors of everything, for reflection on the catalog's own listener.
+pub const ALL_DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/all.binpb"));

@@ -1,0 +1,25 @@
+//! Compiles `proto/` without protoc, and keeps the descriptors for reflection.
+
+use std::{env, error::Error, fs, path::PathBuf};
+
+use prost::Message as _;
+
+const PUBLIC_FILES: [&str; 3] = [
+    "rootstock/catalog/v1/image.proto",
+    "rootstock/catalog/v1/remote.proto",
+    "rootstock/catalog/v1/watch.proto",
+];
+const INTERNAL_FILES: [&str; 1] = ["rootstock/sync/v1/work.proto"];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("../../proto");
+    println!("cargo::rerun-if-changed={}", root.display());
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    let public = protox::compile(PUBLIC_FILES, [&root])?;
+    fs::write(out.join("public.binpb"), public.encode_to_vec())?;
+    let all = protox::compile(PUBLIC_FILES.iter().chain(&INTERNAL_FILES), [&root])?;
+    fs::write(out.join("all.binpb"), all.encode_to_vec())?;
+    // Digests and journals travel as `Bytes`: no copy between the socket and their use.
+    tonic_prost_build::configure().bytes(".").compile_fds(all)?;
+    Ok(())
+}

@@ -1,0 +1,205 @@
+//! Remotes: what a request may say of one.
+
+use std::time::Duration;
+
+use rootstock_model::{
+    RemoteName, RootFtype,
+    selection::{Mode, Rule, Selection},
+};
+
+use crate::{Error, FieldViolation, catalog::v1 as wire};
+
+/// A remote as asked for, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RemoteSpec {
+    /// Its name.
+    pub name: RemoteName,
+    /// Its base URL, as given, without a trailing `/`.
+    pub url: String,
+    /// Which images are taken, in which form. `keep_versions` is 0 when the setting decides.
+    pub selection: Selection,
+    /// Time between two polls; `None` when the setting decides.
+    pub update_interval: Option<Duration>,
+    /// Trusted certificates, PEM; may be empty.
+    pub ca_pem: String,
+    /// Whether the certificate goes unchecked.
+    pub insecure: bool,
+}
+
+/// Checks a remote at `remote` of a request.
+///
+/// # Errors
+/// `INVALID_ARGUMENT` with every field that is wrong.
+pub fn remote_spec(remote: &wire::Remote) -> Result<RemoteSpec, Error> {
+    let mut violations = Vec::new();
+    let mut check = |field: &str, problem: Option<String>| {
+        violations.extend(problem.map(|description| FieldViolation {
+            field: format!("remote.{field}"),
+            description,
+        }));
+    };
+    let name = remote.name.parse::<RemoteName>();
+    check("name", name.as_ref().err().map(ToString::to_string));
+    check("url", url_problem(&remote.url));
+    let protocol_known = matches!(remote.protocol.as_str(), "" | "simplestreams");
+    check(
+        "protocol",
+        (!protocol_known).then(|| format!("{:?} is none of: simplestreams", remote.protocol)),
+    );
+    let update_interval = remote.update_interval.map(Duration::try_from);
+    let interval_ok = match update_interval {
+        None => true,
+        Some(Ok(interval)) => interval >= Duration::from_secs(1),
+        Some(Err(_)) => false,
+    };
+    check(
+        "update_interval",
+        (!interval_ok).then(|| "must be at least 1s".to_owned()),
+    );
+    let selection = selection(remote);
+    if let Err(Error::Invalid(more)) = &selection {
+        violations.extend(more.iter().cloned());
+    }
+    match (name, selection, violations.is_empty()) {
+        (Ok(name), Ok(selection), true) => Ok(RemoteSpec {
+            name,
+            url: remote.url.trim_end_matches('/').to_owned(),
+            selection,
+            update_interval: update_interval.and_then(Result::ok),
+            ca_pem: remote.ca_pem.clone(),
+            insecure: remote.insecure,
+        }),
+        _ => Err(Error::Invalid(violations)),
+    }
+}
+
+fn url_problem(url: &str) -> Option<String> {
+    let rest = url
+        .strip_prefix("https://")
+        .or_else(|| url.strip_prefix("http://"));
+    let problem = match rest {
+        None => "must begin with https:// or http://",
+        Some(rest) if rest.is_empty() || rest.starts_with('/') => "names no host",
+        Some(rest) if rest.contains(['?', '#']) => "must not have a query or a fragment",
+        Some(rest) if rest.chars().any(|c| c.is_whitespace() || c.is_control()) => "holds white space",
+        Some(rest) if rest.split('/').next().is_some_and(|host| host.contains('@')) => {
+            "must not hold a user or a password"
+        }
+        Some(_) => return None,
+    };
+    Some(problem.to_owned())
+}
+
+/// The selection that a remote's fields make.
+///
+/// # Errors
+/// `INVALID_ARGUMENT` with every field that is wrong.
+pub fn selection(remote: &wire::Remote) -> Result<Selection, Error> {
+    let mut violations = Vec::new();
+    let mut rules = |field: &str, texts: &[String]| {
+        let mut parsed = Vec::with_capacity(texts.len());
+        for (index, text) in texts.iter().enumerate() {
+            match text.parse::<Rule>() {
+                Ok(rule) => parsed.push(rule),
+                Err(error) => violations.push(FieldViolation {
+                    field: format!("remote.{field}[{index}]"),
+                    description: error.to_string(),
+                }),
+            }
+        }
+        parsed
+    };
+    let include = rules("include", &remote.include);
+    let exclude = rules("exclude", &remote.exclude);
+    let mut root_preference = Vec::with_capacity(remote.root_preference.len());
+    for (index, text) in remote.root_preference.iter().enumerate() {
+        match text.parse::<RootFtype>() {
+            Ok(ftype) => root_preference.push(ftype),
+            Err(_) => violations.push(FieldViolation {
+                field: format!("remote.root_preference[{index}]"),
+                description: format!(
+                    "{text:?} is none of: {}",
+                    RootFtype::ALL.map(RootFtype::as_str).join(", ")
+                ),
+            }),
+        }
+    }
+    if !(0..=1000).contains(&remote.keep_versions) {
+        violations.push(FieldViolation {
+            field: "remote.keep_versions".to_owned(),
+            description: format!(
+                "is {}; it may be 1 to 1000, or 0 for the setting",
+                remote.keep_versions
+            ),
+        });
+    }
+    let mode = match remote.mode() {
+        wire::RemoteMode::OnDemand => Mode::OnDemand,
+        wire::RemoteMode::Mirror | wire::RemoteMode::Unspecified => Mode::Mirror,
+    };
+    if violations.is_empty() {
+        let keep_versions = remote.keep_versions.unsigned_abs();
+        Ok(Selection {
+            mode,
+            include,
+            exclude,
+            root_preference,
+            keep_versions,
+        })
+    } else {
+        Err(Error::Invalid(violations))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_mistake_is_named_at_once() {
+        let remote = wire::Remote {
+            name: "a/b".into(),
+            url: "ftp://x".into(),
+            protocol: "oci".into(),
+            include: vec!["os=debian".into(), "flavour=x".into()],
+            root_preference: vec!["iso".into()],
+            keep_versions: -1,
+            update_interval: Some(prost_types::Duration { seconds: 0, nanos: 5 }),
+            ..wire::Remote::default()
+        };
+        let Err(Error::Invalid(violations)) = remote_spec(&remote) else {
+            panic!("accepted")
+        };
+        let fields: Vec<_> = violations
+            .iter()
+            .map(|violation| violation.field.as_str())
+            .collect();
+        assert_eq!(
+            fields,
+            [
+                "remote.name",
+                "remote.url",
+                "remote.protocol",
+                "remote.update_interval",
+                "remote.include[1]",
+                "remote.root_preference[0]",
+                "remote.keep_versions"
+            ]
+        );
+    }
+
+    #[test]
+    fn urls_are_plain_bases() {
+        for (url, ok) in [
+            ("https://images.example.org", true),
+            ("http://127.0.0.1:8000/prefix/", true),
+            ("https://", false),
+            ("https:///x", false),
+            ("https://user:password@host", false),
+            ("https://host/?x=1", false),
+            ("https://ho st", false),
+        ] {
+            assert_eq!(url_problem(url).is_none(), ok, "{url}");
+        }
+    }
+}

@@ -110,20 +110,22 @@ impl Status {
         }
     }
 
-    /// The status of an image: that of its best version. A version that can be used beats one that
-    /// will be, which beats one that could be, which beats one that cannot.
+    /// From best to worst: a version that can be used beats one that will be, which beats one that
+    /// could be, which beats one that cannot.
+    pub const BEST_FIRST: [Self; 8] = [
+        Self::Active,
+        Self::Queued,
+        Self::Initializing,
+        Self::Created,
+        Self::Available,
+        Self::Error,
+        Self::Deleted,
+        Self::Unknown,
+    ];
+
+    /// The status of an image: that of its best version.
     pub fn of_image(versions: impl IntoIterator<Item = Self>) -> Self {
-        const BEST_FIRST: [Status; 8] = [
-            Status::Active,
-            Status::Queued,
-            Status::Initializing,
-            Status::Created,
-            Status::Available,
-            Status::Error,
-            Status::Deleted,
-            Status::Unknown,
-        ];
-        let rank = |status: Self| BEST_FIRST.iter().position(|best| *best == status);
+        let rank = |status: Self| Self::BEST_FIRST.iter().position(|best| *best == status);
         versions
             .into_iter()
             .min_by_key(|status| rank(*status))

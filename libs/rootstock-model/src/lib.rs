@@ -2,7 +2,7 @@
 //!
 //! Owns: what a digest, a name, an architecture, a snapshot, a selection and a plan *are*, and
 //! every decision that needs nothing but its arguments. Refuses to know: I/O, wire formats, SQL
-//! and HTTP. Start reading at [`snapshot`] (what a remote offers), `plan` (what the
+//! and HTTP. Start reading at [`snapshot`] (what a remote offers), [`plan`](mod@plan) (what the
 //! catalog makes of it) and [`image`] (what comes out).
 
 pub mod architecture;
@@ -12,6 +12,7 @@ pub mod id;
 pub mod image;
 pub mod left_out;
 pub mod name;
+pub mod plan;
 pub mod selection;
 pub mod serial;
 pub mod settings;

@@ -1,1 +1,9 @@
-//! Integration tests.
+//! Integration tests: one binary, one module per theme.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "helpers of tests are tests"
+)]
+
+mod harness;

@@ -1,1 +1,24 @@
-//! tests
+//! The harness: real parts that tests and benchmarks put Rootstock between.
+//!
+//! Owns: a Postgres, image servers that fail on command, small real image trees, a proxy that
+//! breaks connections, the built executable as a child process, and the unmodified `incus` and
+//! `lxc` clients. Refuses to know: what Rootstock should do with them; that is said in
+//! `tests/integration`. Start reading at [`remote::FakeRemote`] and [`tree::Tree`].
+//!
+//! Everything listens on loopback, on a port that was free, and ends with the test process, even
+//! when that is killed. A part that is missing on this machine is handled in one place,
+//! [`tools`]: the test says `NOT RUN` loudly, and fails where `CI` is set.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "test code: what goes wrong here is to fail the test that called"
+)]
+
+pub mod background;
+pub mod certificates;
+pub mod guard;
+pub mod postgres;
+pub mod remote;
+pub mod tools;
+pub mod tree;

@@ -1,0 +1,5 @@
+//! The harness itself: that its parts do what the other tests rely on.
+
+mod postgres;
+mod remote;
+mod tree;

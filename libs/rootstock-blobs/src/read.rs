@@ -1,0 +1,148 @@
+//! Reading a blob or a part of it.
+
+use std::{fmt, ops::Range, time::Duration};
+
+use bytes::Bytes;
+use futures::{
+    StreamExt as _,
+    stream::{self, BoxStream},
+};
+
+use crate::{
+    error::{BlobError, Operation},
+    telemetry::StoreKind,
+};
+
+/// How long the store may take for the next piece. The time that the reader takes between two pieces
+/// does not count.
+pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A blob being read. The bytes come in pieces of up to 1 MiB and are not checked against the digest:
+/// they were when the blob was stored.
+pub struct BlobReader {
+    /// The size of the whole blob.
+    pub size_bytes: u64,
+    /// Which bytes of it follow.
+    pub range: Range<u64>,
+    /// The bytes. It ends with an error when the store falls silent for 30 seconds or delivers fewer
+    /// bytes than `range` has; nothing follows an error.
+    pub stream: BoxStream<'static, Result<Bytes, BlobError>>,
+}
+
+impl fmt::Debug for BlobReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BlobReader")
+            .field("size_bytes", &self.size_bytes)
+            .field("range", &self.range)
+            .finish_non_exhaustive()
+    }
+}
+
+impl BlobReader {
+    /// Puts the idle timeout and the check for a short stream around what a store delivers.
+    pub(crate) fn guard(
+        store: StoreKind,
+        size_bytes: u64,
+        range: Range<u64>,
+        pieces: BoxStream<'static, Result<Bytes, BlobError>>,
+    ) -> Self {
+        let left = range.end - range.start;
+        let stream = stream::unfold(Some((pieces, left)), move |state| async move {
+            let (mut pieces, left) = state?;
+            match next_piece(&mut pieces, left).await {
+                Ok(Some(piece)) => {
+                    store.count_read(piece.len());
+                    let left = left - piece.len() as u64;
+                    Some((Ok(piece), Some((pieces, left))))
+                }
+                Ok(None) => None,
+                Err(error) => Some((Err(error), None)),
+            }
+        });
+        Self {
+            size_bytes,
+            range,
+            stream: stream.boxed(),
+        }
+    }
+}
+
+async fn next_piece(
+    pieces: &mut BoxStream<'static, Result<Bytes, BlobError>>,
+    left: u64,
+) -> Result<Option<Bytes>, BlobError> {
+    let unavailable = |why: &str| BlobError::Unavailable {
+        operation: Operation::Read,
+        source: why.into(),
+    };
+    match tokio::time::timeout(IDLE_TIMEOUT, pieces.next()).await {
+        Err(_) => Err(unavailable("no byte came for 30 seconds")),
+        Ok(None) if left > 0 => Err(unavailable("the content ended too early")),
+        Ok(None) => Ok(None),
+        Ok(Some(piece)) => {
+            let piece = piece?;
+            match piece.len() as u64 <= left {
+                true => Ok(Some(piece)),
+                false => Err(unavailable("more content came than was asked for")),
+            }
+        }
+    }
+}
+
+/// The bytes that `wanted` selects of a blob of `size_bytes`: an end beyond the blob's end is moved
+/// there, and a range that then holds nothing is refused.
+pub(crate) fn select(wanted: Option<Range<u64>>, size_bytes: u64) -> Result<Range<u64>, BlobError> {
+    let Some(wanted) = wanted else {
+        return Ok(0..size_bytes);
+    };
+    let range = wanted.start..wanted.end.min(size_bytes);
+    match range.is_empty() {
+        true => Err(BlobError::RangeNotSatisfiable { size_bytes }),
+        false => Ok(range),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_cut_to_the_blob_and_never_empty() {
+        let selected = |wanted: Range<u64>, size| select(Some(wanted), size).ok();
+        assert_eq!(select(None, 0).unwrap(), 0..0);
+        assert_eq!(selected(0..10, 10), Some(0..10));
+        assert_eq!(selected(9..u64::MAX, 10), Some(9..10));
+        assert_eq!(selected(10..11, 10), None);
+        assert_eq!(selected(3..3, 10), None);
+        assert_eq!(selected(0..1, 0), None);
+    }
+
+    fn reader(pieces: Vec<&'static [u8]>, range: Range<u64>) -> BlobReader {
+        let pieces = stream::iter(pieces)
+            .map(|piece| Ok(Bytes::from_static(piece)))
+            .boxed();
+        BlobReader::guard(StoreKind::Local, 100, range, pieces)
+    }
+
+    #[tokio::test]
+    async fn a_stream_of_another_length_ends_with_an_error() {
+        for (pieces, good) in [
+            (vec![b"abc".as_slice(), b"de"], true),
+            (vec![b"abc"], false),
+            (vec![b"abcdef"], false),
+        ] {
+            let results: Vec<_> = reader(pieces, 10..15).stream.collect().await;
+            assert_eq!(results.iter().all(Result::is_ok), good, "{results:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_store_ends_with_an_error() {
+        let mut reader = BlobReader::guard(StoreKind::Local, 100, 0..1, stream::pending().boxed());
+        assert!(matches!(
+            reader.stream.next().await,
+            Some(Err(BlobError::Unavailable { .. }))
+        ));
+        assert!(reader.stream.next().await.is_none());
+    }
+}

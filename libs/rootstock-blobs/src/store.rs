@@ -1,0 +1,304 @@
+//! The store: one type for local disk and S3.
+
+use std::{ops::Range, sync::Arc, time::Duration};
+
+use futures::TryStreamExt as _;
+use rootstock_model::Digest;
+use url::Url;
+
+use crate::{
+    config::StoreConfig,
+    error::{BlobError, JournalProblem, Operation},
+    hash::{HashStage, Hashes, PrefixHash},
+    journal::{Place, UploadJournal},
+    local::LocalStore,
+    read::BlobReader,
+    s3::S3Store,
+    sink::Sink,
+    telemetry::StoreKind,
+    upload::Upload,
+};
+
+/// Blobs named by their SHA-256. Cheap to clone; every clone is the same store.
+#[derive(Debug, Clone)]
+pub struct BlobStore {
+    backend: Backend,
+}
+
+#[derive(Debug, Clone)]
+enum Backend {
+    Local(Arc<LocalStore>),
+    S3(Arc<S3Store>),
+}
+
+/// What the store knows of a blob.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BlobInfo {
+    /// Its size.
+    pub size_bytes: u64,
+}
+
+/// An upload that was begun and is neither finished nor aborted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenUpload {
+    /// Its name for [`BlobStore::abort_upload`]; stable.
+    pub id: String,
+    /// The blob, when the upload's name tells it.
+    pub digest: Option<Digest>,
+    /// How long ago it was last written to, as far as the store knows: S3 only knows when it was begun.
+    pub age: Duration,
+}
+
+/// What the answer to a presigned URL shall say instead of what the object was stored with.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PresignOptions {
+    /// The `Content-Disposition` header: how the client should name the file.
+    pub content_disposition: Option<String>,
+    /// The `Content-Type` header.
+    pub content_type: Option<String>,
+}
+
+impl BlobStore {
+    /// Opens the store. Local: creates the directories, for this user only. S3: makes no request, so a
+    /// service that is down does not keep a process from starting; see [`BlobStore::check`].
+    ///
+    /// # Errors
+    ///
+    /// [`BlobError::Config`] with everything that is wrong with the configuration;
+    /// [`BlobError::Refused`] when the directories cannot be made.
+    pub async fn open(config: &StoreConfig) -> Result<Self, BlobError> {
+        let problems = config.problems();
+        if !problems.is_empty() {
+            return Err(BlobError::Config(problems.join("; ")));
+        }
+        let backend = match config {
+            StoreConfig::Local(local) => Backend::Local(LocalStore::open(local).await?),
+            StoreConfig::S3(s3) => Backend::S3(S3Store::open(s3).await?),
+        };
+        Ok(Self { backend })
+    }
+
+    /// Asks whether the store can be used. Local: makes and removes a file. S3: lists one key, within
+    /// five seconds; that writing is allowed shows when something is written.
+    ///
+    /// # Errors
+    ///
+    /// [`BlobError::Refused`], [`BlobError::Unavailable`].
+    pub async fn check(&self) -> Result<(), BlobError> {
+        self.observe(Operation::Check, async {
+            match &self.backend {
+                Backend::Local(local) => local.check().await,
+                Backend::S3(s3) => s3.check().await,
+            }
+        })
+        .await
+    }
+
+    /// What the store knows of a blob; `None` when it is not there.
+    ///
+    /// # Errors
+    ///
+    /// [`BlobError::Refused`], [`BlobError::Unavailable`].
+    pub async fn head(&self, digest: &Digest) -> Result<Option<BlobInfo>, BlobError> {
+        self.observe(Operation::Head, async {
+            match &self.backend {
+                Backend::Local(local) => local.head(digest).await,
+                Backend::S3(s3) => s3.head(digest).await,
+            }
+        })
+        .await
+    }
+
+    /// Reads a blob, or the bytes in `range` of it. An end beyond the blob's end is moved there, so
+    /// `n..u64::MAX` reads all from `n`.
+    ///
+    /// # Errors
+    ///
+    /// [`BlobError::NotFound`]; [`BlobError::RangeNotSatisfiable`] when the range holds no byte of the
+    /// blob; [`BlobError::Refused`], [`BlobError::Unavailable`]. The stream has errors of its own:
+    /// see [`BlobReader`].
+    pub async fn read(&self, digest: &Digest, range: Option<Range<u64>>) -> Result<BlobReader, BlobError> {
+        self.observe(Operation::Read, async {
+            match &self.backend {
+                Backend::Local(local) => local.read(digest, range).await,
+                Backend::S3(s3) => s3.read(digest, range).await,
+            }
+        })
+        .await
+    }
+
+    /// A URL by which anyone can GET the blob until `expires` is over; `None` when the store cannot do
+    /// that (local disk). It is not looked up whether there is such a blob, and a HEAD is refused.
+    /// `expires` is cut to seven days, the most that the signature allows.
+    ///
+    /// # Errors
+    ///
+    /// [`BlobError::Refused`], [`BlobError::Unavailable`]: there are no credentials to sign with.
+    pub async fn presign_get(
+        &self,
+        digest: &Digest,
+        expires: Duration,
+        response: PresignOptions,
+    ) -> Result<Option<Url>, BlobError> {
+        match &self.backend {
+            Backend::Local(_) => Ok(None),
+            Backend::S3(s3) => self
+                .observe(Operation::Presign, s3.presign_get(digest, expires, response))
+                .await
+                .map(Some),
+        }
+    }
+
+    /// Deletes a blob; one that is already gone counts as deleted.
+    ///
+    /// # Errors
+    ///
+    /// [`BlobError::Refused`], [`BlobError::Unavailable`], [`BlobError::OutcomeUnknown`].
+    pub async fn delete(&self, digest: &Digest) -> Result<(), BlobError> {
+        self.observe(Operation::Delete, async {
+            match &self.backend {
+                Backend::Local(local) => local.delete(digest).await,
+                Backend::S3(s3) => s3.delete(digest).await,
+            }
+        })
+        .await
+    }
+
+    /// Begins to upload the blob `digest` of `size_bytes`. Any number of uploads of the same blob can
+    /// be under way; each that is finished well leaves the same blob.
+    ///
+    /// # Errors
+    ///
+    /// [`BlobError::TooLarge`] (S3: more than 10 000 parts of 64 MiB); [`BlobError::Refused`],
+    /// [`BlobError::Unavailable`], [`BlobError::OutcomeUnknown`].
+    pub async fn begin_upload(&self, digest: &Digest, size_bytes: u64) -> Result<Upload, BlobError> {
+        let sink = self
+            .observe(Operation::Begin, async {
+                match &self.backend {
+                    Backend::Local(local) => local.begin_upload(digest).await.map(Sink::Local),
+                    Backend::S3(s3) => s3.begin_upload(digest, size_bytes).await.map(Sink::S3),
+                }
+            })
+            .await?;
+        Ok(Upload::begin(*digest, size_bytes, sink))
+    }
+
+    /// Continues the upload that wrote `journal`, possibly in another process, at
+    /// [`Upload::offset`].
+    ///
+    /// # Errors
+    ///
+    /// [`BlobError::JournalUnusable`]: begin anew. [`BlobError::Refused`], [`BlobError::Unavailable`].
+    pub async fn resume_upload(&self, journal: &UploadJournal) -> Result<Upload, BlobError> {
+        self.observe(Operation::Resume, async {
+            let hashes = journal
+                .hashes
+                .restore()
+                .ok_or(BlobError::JournalUnusable(JournalProblem::OtherFormat))?;
+            let sink = match (&self.backend, &journal.place) {
+                (Backend::Local(local), Place::Local { name }) => Sink::Local(
+                    local
+                        .resume_upload(&journal.digest, name, journal.part_size_bytes, journal.offset)
+                        .await?,
+                ),
+                (Backend::S3(s3), Place::S3 { upload_id, parts }) => {
+                    Sink::S3(s3.resume_upload(journal, upload_id, parts).await?)
+                }
+                (Backend::Local(_), Place::S3 { .. }) | (Backend::S3(_), Place::Local { .. }) => {
+                    return Err(BlobError::JournalUnusable(JournalProblem::OtherStore));
+                }
+            };
+            Ok(Upload::resume(journal, hashes, sink))
+        })
+        .await
+    }
+
+    /// Every upload that was begun and is neither finished nor aborted, those being written now
+    /// included: staging files, or multipart uploads below the configured prefix.
+    ///
+    /// # Errors
+    ///
+    /// [`BlobError::Refused`], [`BlobError::Unavailable`].
+    pub async fn list_uploads(&self) -> Result<Vec<OpenUpload>, BlobError> {
+        self.observe(Operation::ListUploads, async {
+            match &self.backend {
+                Backend::Local(local) => local.list_uploads().await,
+                Backend::S3(s3) => s3.list_uploads().await,
+            }
+        })
+        .await
+    }
+
+    /// Aborts an upload and removes what it stored; one that is already gone counts as aborted. Whoever
+    /// is writing it gets [`BlobError::JournalUnusable`], at the latest when it is finished.
+    ///
+    /// # Errors
+    ///
+    /// [`BlobError::Refused`], [`BlobError::Unavailable`], [`BlobError::OutcomeUnknown`].
+    pub async fn abort_upload(&self, id: &str) -> Result<(), BlobError> {
+        self.observe(Operation::Abort, async {
+            match &self.backend {
+                Backend::Local(local) => local.abort_upload(id).await,
+                Backend::S3(s3) => s3.abort_upload(id).await,
+            }
+        })
+        .await
+    }
+
+    /// The hash over the whole of a stored blob, to be continued by another's bytes: what
+    /// [`PrefixHash::over`] is for bytes at hand.
+    ///
+    /// # Errors
+    ///
+    /// As for [`BlobStore::combined_digests`].
+    pub async fn prefix_hash(&self, digest: &Digest) -> Result<PrefixHash, BlobError> {
+        Ok(self.hash(Vec::new(), digest).await?.into_prefix())
+    }
+
+    /// For each of `prefixes` the SHA-256 of it followed by a blob that is already stored, for which
+    /// no upload will compute it. The blob is read once.
+    ///
+    /// # Errors
+    ///
+    /// As for [`BlobStore::read`]; [`BlobError::Mismatch`] when the stored bytes are not what their
+    /// name says.
+    pub async fn combined_digests(
+        &self,
+        prefixes: Vec<PrefixHash>,
+        digest: &Digest,
+    ) -> Result<Vec<Digest>, BlobError> {
+        Ok(self.hash(prefixes, digest).await?.combined())
+    }
+
+    /// Reads a blob through the hashes and checks that it is what its name says.
+    async fn hash(&self, prefixes: Vec<PrefixHash>, digest: &Digest) -> Result<Hashes, BlobError> {
+        let mut stage = HashStage::new(Hashes::with_prefixes(prefixes));
+        let mut reader = self.read(digest, None).await?;
+        while let Some(piece) = reader.stream.try_next().await? {
+            stage.feed(vec![piece]).await?;
+        }
+        let hashes = stage.settle().await?;
+        match hashes.blob() {
+            actual if actual == *digest => Ok(std::mem::take(hashes)),
+            actual => Err(BlobError::Mismatch {
+                expected: *digest,
+                actual,
+            }),
+        }
+    }
+
+    fn kind(&self) -> StoreKind {
+        match &self.backend {
+            Backend::Local(_) => StoreKind::Local,
+            Backend::S3(_) => StoreKind::S3,
+        }
+    }
+
+    async fn observe<T>(
+        &self,
+        operation: Operation,
+        work: impl Future<Output = Result<T, BlobError>>,
+    ) -> Result<T, BlobError> {
+        self.kind().observe(operation, work).await
+    }
+}

@@ -17,8 +17,11 @@
 
 pub mod background;
 pub mod certificates;
+pub mod corpus;
+pub mod fault_proxy;
 pub mod guard;
 pub mod postgres;
+pub mod process;
 pub mod remote;
 pub mod tools;
 pub mod tree;

@@ -6,11 +6,13 @@ use std::fmt;
 /// Something a remote offers that the catalog does not take.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LeftOut {
-    /// The product, as the index spells it; empty when the matter is the index itself.
+    /// The product, as the index spells it; empty when the matter is the index itself, and then `item`
+    /// is the name of its entry.
     pub product: String,
     /// The version's serial; empty when the whole product is left out.
     pub serial: String,
-    /// The item's key; empty when the whole version is left out.
+    /// The item's key, or the name of the tag that is left out (`aliases`); empty when the whole version
+    /// or product is.
     pub item: String,
     /// The rule that left it out.
     pub reason: Reason,

@@ -26,7 +26,7 @@ fn corpus(folder: &str) -> Option<PathBuf> {
         return Some(path);
     }
     assert!(
-        std::env::var_os("CI").is_none(),
+        std::env::var_os("CI").is_none_or(|value| value.is_empty() || value == "0"),
         "the corpus is missing: {} must exist in CI",
         path.display()
     );

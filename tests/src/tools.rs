@@ -83,7 +83,7 @@ pub fn postgres_binaries() -> anyhow::Result<PathBuf> {
         .into_iter()
         .chain(newest_first("/usr/lib/postgresql", ""))
         .chain(homebrew.iter().flat_map(|opt| newest_first(opt, "postgresql@")))
-        .chain([repository_root().join(".tools/postgres/bin")])
+        .chain(repository_root().join(".tools/postgres/bin").canonicalize())
         .find(|directory| holds_postgres(directory))
         .context("no Postgres server is installed: run scripts/setup, or set ROOTSTOCK_PG_BIN")
 }

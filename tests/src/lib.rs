@@ -17,6 +17,7 @@
 
 pub mod background;
 pub mod certificates;
+pub mod clients;
 pub mod corpus;
 pub mod fault_proxy;
 pub mod guard;

@@ -3,6 +3,5 @@
 mod clients;
 mod fault_proxy;
 mod postgres;
-mod process;
 mod remote;
 mod tree;

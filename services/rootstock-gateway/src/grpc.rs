@@ -1,0 +1,181 @@
+//! gRPC at the edge: what is public passes through to the catalog as it is, the gateway answers for
+//! its own health and for reflection, and everything else does not exist here.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{Request, State},
+    response::Response,
+    routing::post,
+};
+use bytes::Bytes;
+use http::{HeaderMap, Version, header};
+use http_body::{Frame, SizeHint};
+use rootstock_proto::PUBLIC_DESCRIPTORS;
+use rootstock_runtime::{
+    Readiness, Shutdown,
+    grpc::{Api, Methods, api::ApiError, client::ClientStack, with_health_and_reflection},
+};
+use tokio_util::sync::WaitForCancellationFutureOwned;
+use tonic::{Code, Status, service::Routes};
+use tower::ServiceExt as _;
+
+/// The services of the catalog that pass. What is not named here is not served at the edge.
+const PUBLIC_SERVICES: [&str; 3] = [
+    "rootstock.catalog.v1.ImageService",
+    "rootstock.catalog.v1.RemoteService",
+    "rootstock.catalog.v1.WatchService",
+];
+
+/// What passing a call on needs.
+#[derive(Clone)]
+struct Passage {
+    catalog: ClientStack,
+    methods: Methods,
+    shutdown: Shutdown,
+}
+
+/// The gateway's gRPC services.
+///
+/// # Errors
+/// The descriptors are broken: a fault of the build.
+pub(crate) fn api(catalog: ClientStack, readiness: Readiness, shutdown: Shutdown) -> Result<Api, ApiError> {
+    let Api { router, methods } =
+        with_health_and_reflection(Routes::default(), &[PUBLIC_DESCRIPTORS], readiness)?;
+    let passage = Passage {
+        catalog,
+        methods: methods.clone(),
+        shutdown,
+    };
+    let router = PUBLIC_SERVICES.iter().fold(router, |router, service| {
+        let passing = Router::new().route(
+            &format!("/{service}/{{method}}"),
+            post(pass).with_state(passage.clone()),
+        );
+        router.merge(passing)
+    });
+    Ok(Api { router, methods })
+}
+
+/// Whether a request is gRPC. Over HTTP/1 there is none.
+pub(crate) fn is_grpc(request: &Request) -> bool {
+    request.version() == Version::HTTP_2
+        && request
+            .headers()
+            .get(header::CONTENT_TYPE)
+            .is_some_and(|content_type| content_type.as_bytes().starts_with(b"application/grpc"))
+}
+
+/// Hands a call to the catalog and its answer to the caller, both as they come: messages are not
+/// looked at, and deadline, metadata and trailers stay. It is not repeated when it fails; that is the
+/// caller's decision.
+async fn pass(State(passage): State<Passage>, request: Request) -> Response {
+    let is_unary = passage.methods.is_unary(request.uri().path());
+    let mut request = request.map(tonic::body::Body::new);
+    drop_connection_headers(request.headers_mut());
+    let response = match passage.catalog.oneshot(request).await {
+        Ok(response) => response.map(Body::new),
+        Err(status) => return told(&status).into_http(),
+    };
+    if is_unary {
+        return response;
+    }
+    let ending = passage.shutdown.token().cancelled_owned();
+    response.map(|body| {
+        Body::new(UntilShutdown {
+            body: Some(body),
+            ending: Box::pin(ending),
+        })
+    })
+}
+
+/// These speak of one connection, not of the call.
+fn drop_connection_headers(headers: &mut HeaderMap) {
+    for name in [
+        header::HOST,
+        header::CONNECTION,
+        header::TRANSFER_ENCODING,
+        header::UPGRADE,
+    ] {
+        headers.remove(name);
+    }
+}
+
+/// What a caller is told when the catalog did not answer. What our own client says goes to the log:
+/// it names addresses that are nobody's business here.
+fn told(status: &Status) -> Status {
+    tracing::warn!(
+        reason = status.message(),
+        "a call could not be passed to the catalog"
+    );
+    match status.code() {
+        Code::DeadlineExceeded => Status::deadline_exceeded("the catalog did not answer in time"),
+        _ => Status::unavailable(
+            "the catalog cannot be reached at the moment; images are still served, try again later",
+        ),
+    }
+}
+
+/// A stream that ends with the process: watches have no end of their own, and would keep it from
+/// ending.
+struct UntilShutdown {
+    body: Option<Body>,
+    ending: Pin<Box<WaitForCancellationFutureOwned>>,
+}
+
+impl http_body::Body for UntilShutdown {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let this = &mut *self;
+        let Some(body) = this.body.as_mut() else {
+            return Poll::Ready(None);
+        };
+        if let Poll::Ready(frame) = Pin::new(body).poll_frame(context) {
+            return Poll::Ready(frame);
+        }
+        if this.ending.as_mut().poll(context).is_pending() {
+            return Poll::Pending;
+        }
+        this.body = None;
+        let mut trailers = HeaderMap::new();
+        let last = Status::unavailable("the gateway is shutting down; connect again")
+            .add_header(&mut trailers)
+            .map(|()| Frame::trailers(trailers))
+            .map_err(axum::Error::new);
+        Poll::Ready(Some(last))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(|body| body.is_end_stream())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_that_passes_is_public_and_the_rest_is_not_known() {
+        let methods = Methods::of([PUBLIC_DESCRIPTORS]).unwrap();
+        for service in PUBLIC_SERVICES {
+            assert!(methods.has_service(service), "{service}");
+        }
+        let all = Methods::of([rootstock_proto::ALL_DESCRIPTORS]).unwrap();
+        assert!(all.has_service("rootstock.sync.v1.WorkService"));
+        assert!(!methods.has_service("rootstock.sync.v1.WorkService"));
+    }
+}

@@ -1,0 +1,276 @@
+//! The index made of small catalogs.
+
+use rootstock_proto::convert::timestamp;
+use time::macros::datetime;
+use wire::{Alias, ChangeOperation, VersionChange, change::Resource};
+
+use super::*;
+use crate::{
+    model::Model,
+    test_catalog::{change, image, version},
+};
+
+const CONTAINER: i32 = wire::ImageType::Container as i32;
+const MACHINE: i32 = wire::ImageType::VirtualMachine as i32;
+
+fn catalog(resources: Vec<Resource>) -> Catalog {
+    let changes = resources
+        .into_iter()
+        .map(|resource| change(1, ChangeOperation::State, resource))
+        .collect();
+    Model::from_state(changes, 1, datetime!(2026-11-22 05:24 UTC))
+        .catalog()
+        .clone()
+}
+
+fn machine(id: &str, name: &str) -> wire::Image {
+    wire::Image {
+        r#type: MACHINE,
+        ..image(id, name)
+    }
+}
+
+fn with_root(mut change: VersionChange, ftype: &str) -> VersionChange {
+    change.version.as_mut().unwrap().artifacts[1].ftype = ftype.to_owned();
+    change
+}
+
+fn unified(mut change: VersionChange) -> VersionChange {
+    let version = change.version.as_mut().unwrap();
+    version.artifacts.truncate(1);
+    version.artifacts[0].ftype = "lxd_combined.tar.gz".to_owned();
+    change
+}
+
+fn alias(name: &str, image_type: i32, image_id: &str) -> Resource {
+    Resource::Alias(Alias {
+        name: name.to_owned(),
+        r#type: image_type,
+        architecture: "x86_64".to_owned(),
+        image_id: image_id.to_owned(),
+    })
+}
+
+fn names(products: &Products) -> Vec<&str> {
+    products.entries.keys().map(ImageName::as_str).collect()
+}
+
+fn serials(entry: &ProductEntry) -> Vec<&str> {
+    entry.versions.keys().map(String::as_str).collect()
+}
+
+fn aliases(entry: &ProductEntry) -> Vec<&str> {
+    entry.aliases.iter().map(AliasName::as_str).collect()
+}
+
+#[test]
+fn an_image_becomes_a_product_with_all_that_clients_want_to_know() {
+    let mut debian = image("i1", "debian:bookworm");
+    debian.variant = "default".into();
+    debian.expires_at = Some(timestamp(datetime!(2028-06-30 00:00 UTC)));
+    debian.properties = [
+        ("os", "Debian"),
+        ("release", "bookworm"),
+        ("requirements.secureboot", "false"),
+    ]
+    .map(|(key, value)| (key.to_owned(), value.to_owned()))
+    .into();
+    let products = products(&catalog(vec![
+        Resource::Image(debian),
+        Resource::Image(wire::Image {
+            public: false,
+            ..image("i2", "private")
+        }),
+        Resource::Image(image("i3", "empty")),
+        Resource::Version(version("i1", 0, "20261121_0524", ["m1", "r1"])),
+        Resource::Version(version("i1", 1, "20261122_0524", ["m2", "r2"])),
+        Resource::Version(version("i2", 0, "20261122", ["m3", "r3"])),
+        alias("debian/12", CONTAINER, "i1"),
+        alias("debian/bookworm", CONTAINER, "i1"),
+        alias("private", CONTAINER, "i2"),
+    ]));
+    assert_eq!(products.left_out, BTreeSet::new());
+    assert_eq!(names(&products), ["debian:bookworm"]);
+    let entry = &products.entries["debian:bookworm"];
+    assert_eq!(aliases(entry), ["debian/12", "debian/bookworm"]);
+    assert_eq!(entry.architecture.kernel_name(), "x86_64");
+    assert_eq!(entry.properties["variant"], "default");
+    assert_eq!(entry.properties["requirements.secureboot"], "false");
+    assert_eq!(entry.support_eol, Some(time::macros::date!(2028 - 06 - 30)));
+    assert_eq!(serials(entry), ["20261121_0524", "20261122_0524"]);
+    let hex = |text: &str| Digest::of(text.as_bytes());
+    let split = &entry.versions["20261122_0524"].split[&RootFtype::Squashfs];
+    let file = |text: &str, extension| {
+        FileEntry::new(hex(text), 2, &format!("blobs/sha256/{}.{extension}", hex(text))).unwrap()
+    };
+    assert_eq!(split.metadata, file("m2", "tar.xz"));
+    assert_eq!(split.root, file("r2", "squashfs"));
+    assert_eq!(split.fingerprint, hex("m2r2"));
+}
+
+#[test]
+fn serials_that_are_no_dates_are_rewritten_and_the_true_ones_become_labels() {
+    let mut labelled = version("i1", 2, "1.10.0", ["m2", "r2"]);
+    labelled.version.as_mut().unwrap().label = "release".into();
+    let products = products(&catalog(vec![
+        Resource::Image(image("i1", "own")),
+        Resource::Version(labelled),
+        Resource::Version(version("i1", 1, "1.9.1", ["m1", "r1"])),
+    ]));
+    let entry = &products.entries["own"];
+    assert_eq!(serials(entry), ["20261120_100000_0001", "20261120_100000_0002"]);
+    let labels: Vec<_> = entry
+        .versions
+        .values()
+        .map(|version| version.label.as_str())
+        .collect();
+    assert_eq!(labels, ["1.9.1", "1.10.0"]);
+}
+
+#[test]
+fn a_container_and_a_virtual_machine_of_one_name_share_a_product() {
+    let products = products(&catalog(vec![
+        Resource::Image(image("c", "debian")),
+        Resource::Image(machine("v", "debian")),
+        Resource::Version(version("c", 0, "20261121", ["m0", "r0"])),
+        Resource::Version(version("c", 1, "20261122", ["m1", "r1"])),
+        Resource::Version(with_root(
+            version("v", 0, "20261122", ["m1", "disk"]),
+            "disk-kvm.img",
+        )),
+        alias("debian/12", CONTAINER, "c"),
+        alias("debian/12", MACHINE, "v"),
+        alias("only/containers", CONTAINER, "c"),
+    ]));
+    assert_eq!(names(&products), ["debian"]);
+    let entry = &products.entries["debian"];
+    assert_eq!(serials(entry), ["20261121", "20261122"]);
+    let roots: Vec<_> = entry.versions["20261122"].split.keys().copied().collect();
+    assert_eq!(roots, [RootFtype::Squashfs, RootFtype::DiskKvmImg]);
+    assert_eq!(aliases(entry), ["debian/12", "only/containers"], "the union");
+}
+
+#[test]
+fn what_cannot_share_a_product_has_one_of_its_own() {
+    let both = |machine_image: wire::Image, machine_version: VersionChange, more: Vec<Resource>| {
+        let mut resources = vec![
+            Resource::Image(image("c", "debian")),
+            Resource::Image(machine_image),
+            Resource::Version(version("c", 0, "20261122", ["m", "r"])),
+            Resource::Version(machine_version),
+        ];
+        resources.extend(more);
+        products(&catalog(resources))
+    };
+    let disk = |metadata| with_root(version("v", 0, "20261122", [metadata, "disk"]), "disk-kvm.img");
+    let described = |key: &str| wire::Image {
+        properties: [(key.to_owned(), "false".to_owned())].into(),
+        ..machine("v", "debian")
+    };
+    for (why, products) in [
+        (
+            "other metadata",
+            both(machine("v", "debian"), disk("m2"), Vec::new()),
+        ),
+        (
+            "another description",
+            both(described("requirements.secureboot"), disk("m"), Vec::new()),
+        ),
+        (
+            "an alias that belongs to another machine",
+            both(
+                machine("v", "debian"),
+                disk("m"),
+                vec![
+                    alias("stable", CONTAINER, "c"),
+                    alias("stable", MACHINE, "elsewhere"),
+                ],
+            ),
+        ),
+        (
+            "another architecture",
+            both(
+                wire::Image {
+                    architecture: "aarch64".into(),
+                    ..machine("v", "debian")
+                },
+                disk("m"),
+                Vec::new(),
+            ),
+        ),
+    ] {
+        assert_eq!(names(&products), ["debian", "debian:virtual-machine"], "{why}");
+        assert_eq!(
+            products.entries["debian"].versions["20261122"].split.len(),
+            1,
+            "{why}"
+        );
+        let machine = &products.entries["debian:virtual-machine"].versions["20261122"];
+        assert!(machine.split.contains_key(&RootFtype::DiskKvmImg), "{why}");
+        assert_eq!(products.left_out, BTreeSet::new(), "{why}");
+    }
+    let taken = both(
+        machine("v", "debian"),
+        disk("m2"),
+        vec![
+            Resource::Image(image("t", "debian:virtual-machine")),
+            Resource::Version(version("t", 0, "20261122", ["mt", "rt"])),
+        ],
+    );
+    assert_eq!(
+        names(&taken),
+        ["debian", "debian:virtual-machine", "debian:virtual-machine-2"]
+    );
+}
+
+#[test]
+fn unified_images_are_containers() {
+    let products = products(&catalog(vec![
+        Resource::Image(image("c", "anbox")),
+        Resource::Image(machine("v", "machine")),
+        Resource::Version(unified(version("c", 0, "20261122", ["whole", ""]))),
+        Resource::Version(unified(version("v", 0, "20261122", ["whole", ""]))),
+    ]));
+    assert_eq!(names(&products), ["anbox"]);
+    let unified = &products.entries["anbox"].versions["20261122"].unified;
+    assert!(unified.contains_key(&ImageType::Container));
+    assert_eq!(products.left_out, BTreeSet::new());
+}
+
+#[test]
+fn two_versions_of_one_serial_are_both_shown() {
+    let products = products(&catalog(vec![
+        Resource::Image(image("c", "debian")),
+        Resource::Version(version("c", 0, "20261122", ["m", "r"])),
+        Resource::Version(version("c", 1, "20261122", ["m", "r2"])),
+    ]));
+    let entry = &products.entries["debian"];
+    assert_eq!(serials(entry), ["20261120_100000_0000", "20261120_100000_0001"]);
+}
+
+#[test]
+fn what_clients_would_choke_on_is_left_out_and_named() {
+    let mut empty = version("i1", 1, "20261123", ["m", "r"]);
+    empty.version.as_mut().unwrap().artifacts[1].size_bytes = 0;
+    let products = products(&catalog(vec![
+        Resource::Image(image("i1", "debian")),
+        Resource::Image(wire::Image {
+            architecture: "pdp11".into(),
+            ..image("i2", "unix")
+        }),
+        Resource::Version(version("i1", 0, "20261122", ["m", "r"])),
+        Resource::Version(empty),
+        Resource::Version(with_root(version("i1", 2, "20261124", ["m", "x"]), "iso")),
+        Resource::Version(version("i2", 0, "20261122", ["m", "r"])),
+        alias("two words", CONTAINER, "i1"),
+    ]));
+    assert_eq!(serials(&products.entries["debian"]), ["20261122"]);
+    let left_out: Vec<_> = products.left_out.iter().map(String::as_str).collect();
+    assert_eq!(left_out.len(), 4, "{left_out:#?}");
+    for (text, about) in left_out
+        .iter()
+        .zip(["two words", "unknown architecture", "20261123", "20261124"])
+    {
+        assert!(text.contains(about), "{text} is not about {about}");
+    }
+}

@@ -1,0 +1,116 @@
+//! The read model: what the gateway knows of the catalog.
+//!
+//! It holds what can be seen from outside: images, the versions that are listed, those that were
+//! listed until a moment ago, aliases, settings. It is changed one whole transaction at a time, so
+//! whoever reads it sees a state that the catalog was in.
+
+mod blobs;
+mod catalog;
+pub(crate) mod follow;
+pub(crate) mod state_file;
+
+use std::time::Duration;
+
+use rootstock_model::Digest;
+use rootstock_proto::catalog::v1 as wire;
+use time::OffsetDateTime;
+use tokio::sync::watch;
+
+use blobs::Blobs;
+pub(crate) use catalog::{Catalog, File, Image, Version};
+
+/// The model as its one writer holds it. Readers look at it through [`watch::Sender::subscribe`],
+/// and are woken after each transaction. `None` until a first state was received or loaded.
+pub(crate) type SharedModel = watch::Sender<Option<Model>>;
+
+/// What the gateway knows of the catalog.
+#[derive(Debug, Default)]
+pub(crate) struct Model {
+    catalog: Catalog,
+    blobs: Blobs,
+}
+
+/// A blob that may be read by everyone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ReadableBlob {
+    /// Its exact length.
+    pub(crate) size_bytes: u64,
+}
+
+impl Model {
+    /// The model of a whole state, as the first part of a watch gives it.
+    pub(crate) fn from_state(state: Vec<wire::Change>, revision: i64, now: OffsetDateTime) -> Self {
+        let mut model = Self::default();
+        model.apply(state, revision, now);
+        model
+    }
+
+    /// Applies the changes of one transaction.
+    ///
+    /// Changes up to the revision that is here already are passed over, so that being told twice
+    /// does no harm.
+    pub(crate) fn apply(&mut self, changes: Vec<wire::Change>, revision: i64, now: OffsetDateTime) {
+        let known = self.catalog.revision;
+        for change in changes {
+            if change.revision > known || known == 0 {
+                let touched = self.catalog.apply(change, now);
+                self.blobs.update(&touched, &self.catalog);
+            }
+        }
+        self.catalog.revision = known.max(revision);
+    }
+
+    /// Puts a newly received state in the place of this one.
+    ///
+    /// What was listed here and is unknown there was deleted in between: its blobs stay readable
+    /// for the grace, because clients still hold the index that lists it.
+    pub(crate) fn replace(&mut self, mut new: Self, now: OffsetDateTime) {
+        let inherited = new.catalog.inherit(&self.catalog, now);
+        new.blobs.update(&inherited, &new.catalog);
+        *self = new;
+    }
+
+    /// Forgets versions whose grace is over.
+    pub(crate) fn prune(&mut self, now: OffsetDateTime) {
+        let forgotten = self.catalog.prune(now);
+        self.blobs.update(&forgotten, &self.catalog);
+    }
+
+    /// The part that the index is rendered from; cheap to clone.
+    pub(crate) fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
+    /// The last revision that was applied.
+    pub(crate) fn revision(&self) -> i64 {
+        self.catalog.revision
+    }
+
+    /// The blob, when a public image lists it, or did until less than the deletion grace ago.
+    pub(crate) fn readable_blob(&self, digest: &Digest, now: OffsetDateTime) -> Option<ReadableBlob> {
+        let grace = self.catalog.deletion_grace();
+        self.blobs.holders(digest).find_map(|(key, size_bytes)| {
+            let version = self.catalog.version(key)?;
+            let readable =
+                self.catalog.image(&key.image_id)?.message.public && version.is_readable(now, grace);
+            readable.then_some(ReadableBlob { size_bytes })
+        })
+    }
+
+    /// How many blobs could be read, for the log.
+    pub(crate) fn blob_count(&self) -> usize {
+        self.blobs.len()
+    }
+}
+
+/// Whether `moment` lies less than `grace` before `now`.
+fn is_within(moment: OffsetDateTime, grace: Duration, now: OffsetDateTime) -> bool {
+    // A moment in the future (clocks differ) is within any grace.
+    match Duration::try_from(now - moment) {
+        Ok(age) => age < grace,
+        Err(_) => true,
+    }
+}
+
+#[cfg(test)]
+mod tests;

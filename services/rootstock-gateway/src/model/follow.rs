@@ -1,0 +1,154 @@
+//! Following the catalog: one watch after the other, as long as the process lives.
+
+use std::{convert::Infallible, time::Duration};
+
+use rootstock_proto::catalog::v1::{
+    Change, WatchRequest, WatchResponse, watch_service_client::WatchServiceClient,
+};
+use rootstock_runtime::{
+    Shutdown,
+    grpc::{client::ClientStack, code_name},
+    retry::Backoff,
+};
+use time::OffsetDateTime;
+use tokio::time::{sleep, timeout};
+use tonic::{Code, Status};
+
+use super::{Model, SharedModel};
+use crate::metrics;
+
+/// The catalog gives a sign of life every 15 seconds: three missed ones, and the stream is dead.
+const SILENCE_LIMIT: Duration = Duration::from_secs(45);
+
+/// A first state of many images, in one piece, must fit; the catalog sends smaller ones.
+const MAX_RESPONSE_BYTES: usize = 64 * 1024 * 1024;
+
+/// Where a watch begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Start {
+    /// With the whole state: nothing that is known can be relied on.
+    InitialState,
+    /// After the last revision that was applied.
+    After(i64),
+}
+
+/// Keeps the model up to date until the shutdown. While the catalog cannot be reached the model
+/// stays as it is.
+///
+/// What a state file held is never continued, only replaced: nobody knows what happened to the
+/// catalog since.
+pub(crate) async fn follow(
+    catalog: ClientStack,
+    model: &SharedModel,
+    shutdown: &Shutdown,
+) -> Result<(), Infallible> {
+    let mut client = WatchServiceClient::new(catalog).max_decoding_message_size(MAX_RESPONSE_BYTES);
+    let mut start = Start::InitialState;
+    let mut failures = 0;
+    loop {
+        let mut watch = Watch {
+            model,
+            start,
+            pending: Vec::new(),
+        };
+        let ended = shutdown.race(watch.run(&mut client)).await;
+        metrics::catalog_connected(false);
+        let Some(status) = ended else { return Ok(()) };
+        // A watch that got anywhere shows that the catalog is there: waiting begins anew.
+        failures = if watch.start == start { failures + 1 } else { 0 };
+        start = if status.code() == Code::OutOfRange {
+            Start::InitialState
+        } else {
+            watch.start
+        };
+        let delay = Backoff::RPC.delay(failures, &mut rand::rng());
+        tracing::warn!(
+            code = code_name(status.code()),
+            reason = status.message(),
+            ?start,
+            ?delay,
+            "no longer following the catalog, serving what is known and trying again"
+        );
+        if shutdown.race(sleep(delay)).await.is_none() {
+            return Ok(());
+        }
+    }
+}
+
+/// One watch.
+struct Watch<'a> {
+    model: &'a SharedModel,
+    /// Where the next watch would begin.
+    start: Start,
+    /// Changes of a transaction, or of the first state, that is not complete yet.
+    pending: Vec<Change>,
+}
+
+impl Watch<'_> {
+    /// Runs until it fails, which every watch does some day.
+    async fn run(&mut self, client: &mut WatchServiceClient<ClientStack>) -> Status {
+        let request = match self.start {
+            Start::InitialState => WatchRequest {
+                from_revision: 0,
+                initial_state: true,
+            },
+            Start::After(revision) => WatchRequest {
+                from_revision: revision + 1,
+                initial_state: false,
+            },
+        };
+        let mut responses = match client.watch(request).await {
+            Ok(response) => response.into_inner(),
+            Err(status) => return status,
+        };
+        metrics::catalog_connected(true);
+        loop {
+            match timeout(SILENCE_LIMIT, responses.message()).await {
+                Ok(Ok(Some(response))) => self.take(response),
+                Ok(Ok(None)) => return Status::unavailable("the catalog ended the watch"),
+                Ok(Err(status)) => return status,
+                Err(_elapsed) => {
+                    return Status::unavailable(format!(
+                        "the catalog gave no sign of life for {SILENCE_LIMIT:?}"
+                    ));
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, response: WatchResponse) {
+        self.pending.extend(response.changes);
+        if response.revision == 0 {
+            return;
+        }
+        let now = OffsetDateTime::now_utc();
+        let changes = std::mem::take(&mut self.pending);
+        match self.start {
+            Start::InitialState => self.begin(changes, response.revision, now),
+            Start::After(_) => self.advance(changes, response.revision, now),
+        }
+        self.start = Start::After(response.revision);
+        metrics::model_confirmed(response.revision, now);
+    }
+
+    fn begin(&self, state: Vec<Change>, revision: i64, now: OffsetDateTime) {
+        let new = Model::from_state(state, revision, now);
+        tracing::info!(revision, blobs = new.blob_count(), "received the catalog's state");
+        self.model.send_modify(|model| match model {
+            Some(model) => model.replace(new, now),
+            None => *model = Some(new),
+        });
+    }
+
+    fn advance(&self, changes: Vec<Change>, revision: i64, now: OffsetDateTime) {
+        let changed = !changes.is_empty();
+        self.model.send_if_modified(|model| {
+            if let Some(model) = model {
+                model.apply(changes, revision, now);
+                // A sign of life comes often enough to be the clock for this.
+                model.prune(now);
+            }
+            changed
+        });
+    }
+}

@@ -3,5 +3,6 @@
 mod clients;
 mod fault_proxy;
 mod postgres;
+mod process;
 mod remote;
 mod tree;

@@ -96,6 +96,9 @@ impl Process {
         loop {
             // In this order: what was printed before the end counts.
             let exited = self.exit_status()?;
+            if exited.is_some() {
+                self.read_to_the_end().await;
+            }
             if let Some(found) = self.lines().iter().find_map(|line| find(line)) {
                 return Ok(found);
             }
@@ -155,6 +158,7 @@ impl Process {
         let start = Instant::now();
         loop {
             if let Some(status) = self.exit_status()? {
+                self.read_to_the_end().await;
                 return Ok(status);
             }
             if start.elapsed() > Duration::from_secs(60) {
@@ -170,6 +174,17 @@ impl Process {
             self.exited = self.child.try_wait()?;
         }
         Ok(self.exited)
+    }
+
+    /// After the end, waits for what was printed last; not for long, since a grandchild may hold
+    /// the pipe open.
+    async fn read_to_the_end(&self) {
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_secs(1)
+            && !self.readers.iter().all(|reader| reader.is_finished())
+        {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
     }
 
     fn lines(&self) -> MutexGuard<'_, Vec<String>> {
@@ -192,9 +207,7 @@ impl Drop for Process {
             );
             eprintln!("{}\n---", self.output());
         }
-        // The readers end when the last holder of the pipe does, which may be a grandchild: they
-        // are not waited for.
-        self.readers.clear();
+        // The readers are not waited for: they end when the last holder of the pipe does.
     }
 }
 

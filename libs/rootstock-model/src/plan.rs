@@ -65,6 +65,8 @@ pub struct KnownVersion {
     pub serial: String,
     /// Where it stands.
     pub status: Status,
+    /// Bytes of all its files.
+    pub size_bytes: u64,
     /// Its files: digests and paths, metadata first.
     pub files: Vec<(Digest, String)>,
 }
@@ -100,15 +102,15 @@ pub struct ImagePlan<'a> {
     pub add: Vec<NewVersion<'a>>,
     /// Known versions whose status changes: `Queued` (fetch what was only listed), `Available` (list
     /// what was to be fetched).
-    pub change: Vec<(i32, Status)>,
+    pub change: Vec<(KnownVersion, Status)>,
     /// Known versions whose files moved on the remote.
     pub relocate: Vec<(i32, &'a Content)>,
     /// Known versions that are not stored and no longer wanted.
-    pub remove: Vec<i32>,
+    pub remove: Vec<KnownVersion>,
     /// Stored versions that newer ones have the place of, now.
-    pub retire: Vec<i32>,
+    pub retire: Vec<KnownVersion>,
     /// Stored versions that will be retired when the versions to fetch are active.
-    pub retire_later: Vec<i32>,
+    pub retire_later: Vec<KnownVersion>,
 }
 
 impl ImagePlan<'_> {
@@ -341,7 +343,7 @@ fn plan_versions<'a>(
                 }
                 // A version that an operator had fetched stays queued, whatever the mode.
                 if known.status == Status::Available && not_stored == Status::Queued {
-                    plan.change.push((known.number, Status::Queued));
+                    plan.change.push((known.clone(), Status::Queued));
                 }
             }
         }
@@ -349,12 +351,13 @@ fn plan_versions<'a>(
     plan.remove = known_versions
         .iter()
         .filter(|version| version.status != Status::Active && !still_offered.contains(&version.number))
-        .map(|version| version.number)
+        .cloned()
         .collect();
-    plan.retire = retire(
-        active().map(|version| (version.number, version.serial.as_str())),
-        keep as u32,
-    );
+    let retired = retire(active().map(KnownVersion::place), keep as u32);
+    plan.retire = active()
+        .filter(|version| retired.contains(&version.number))
+        .cloned()
+        .collect();
     if not_stored == Status::Queued {
         let next_number = known_versions
             .iter()
@@ -366,15 +369,11 @@ fn plan_versions<'a>(
             .add
             .iter()
             .map(|new| (next_number, new.offered.serial.as_str()));
-        let later = retire(
-            active()
-                .map(|version| (version.number, version.serial.as_str()))
-                .chain(to_come),
-            keep as u32,
-        );
+        let later = retire(active().map(KnownVersion::place).chain(to_come), keep as u32);
+        let later = later.iter().filter(|number| !retired.contains(number));
         plan.retire_later = later
-            .into_iter()
-            .filter(|number| *number < next_number && !plan.retire.contains(number))
+            .filter_map(|number| active().find(|version| version.number == *number))
+            .cloned()
             .collect();
     }
     // An image of which nothing is taken is not made.
@@ -396,13 +395,17 @@ fn withdraw<'a>(key: &ImageKey, image: &KnownImage) -> ImagePlan<'a> {
         add: vec![],
         change: vec![],
         relocate: vec![],
-        remove: gone.map(|version| version.number).collect(),
+        remove: gone.cloned().collect(),
         retire: vec![],
         retire_later: vec![],
     }
 }
 
 impl KnownVersion {
+    fn place(&self) -> (i32, &str) {
+        (self.number, &self.serial)
+    }
+
     /// Whether this is the offered version: the same serial and the same bytes. Other bytes under a
     /// known serial are another version.
     fn is(&self, serial: &str, content: &Content) -> bool {

@@ -59,6 +59,19 @@ impl Settings {
         Ok(settings)
     }
 
+    /// Every key with its value, as text that [`Settings::set`] takes.
+    pub fn pairs(&self) -> Vec<(&'static str, String)> {
+        vec![
+            (
+                "images.default_keep_versions",
+                self.default_keep_versions.to_string(),
+            ),
+            ("images.deletion_grace", format_duration(self.deletion_grace)),
+            ("images.max_removal_percent", self.max_removal_percent.to_string()),
+            ("images.update_interval", format_duration(self.update_interval)),
+        ]
+    }
+
     /// Sets one.
     ///
     /// # Errors
@@ -99,6 +112,18 @@ impl Settings {
             other => return Err(InvalidSetting::UnknownKey(other.to_owned())),
         }
         Ok(())
+    }
+}
+
+/// Writes a duration in the largest unit that holds it whole: [`parse_duration`] reads it back, to
+/// the millisecond.
+pub fn format_duration(duration: Duration) -> String {
+    let ms = duration.as_millis();
+    // A day is written as 24h: that is how the settings are known.
+    let units = [(60 * 60 * 1000, "h"), (60 * 1000, "m"), (1000, "s")];
+    match units.iter().find(|(unit_ms, _)| ms > 0 && ms % unit_ms == 0) {
+        Some((unit_ms, unit)) => format!("{}{unit}", ms / unit_ms),
+        None => format!("{ms}ms"),
     }
 }
 
@@ -152,6 +177,15 @@ mod tests {
                 "{text}"
             );
         }
+    }
+
+    #[test]
+    fn settings_are_written_as_they_are_read() {
+        let settings = Settings::default();
+        let pairs = settings.pairs();
+        assert!(pairs.contains(&("images.deletion_grace", "24h".to_owned())));
+        let read = Settings::from_pairs(pairs.iter().map(|(key, value)| (*key, value.as_str())));
+        assert_eq!(read, Ok(settings));
     }
 
     #[test]

@@ -1,1 +1,217 @@
-//! rootstock-catalog
+//! The catalog: the one service that owns metadata, in Postgres.
+//!
+//! Owns: every row, every decision about what is listed, fetched, activated and retired, the log of
+//! changes and the queue of work. The only crate that speaks SQL. Refuses to know: bytes of blobs,
+//! object stores, HTTP to remotes.
+//!
+//! Where to start: [`run`]; then `writer` (how anything is changed), `snapshot` (what a remote's
+//! offer does), `activation` (how a version becomes visible), `feed` (how watchers hear of it) and
+//! `work` (how workers are told what to do). `queries/` has one file per noun.
+
+mod activation;
+mod config;
+mod failure;
+mod feed;
+mod maintenance;
+mod plan_message;
+mod queries;
+mod request;
+mod retry;
+mod services;
+mod snapshot;
+mod writer;
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use rootstock_proto::{
+    ALL_DESCRIPTORS,
+    catalog::v1::{
+        image_service_server::ImageServiceServer, remote_service_server::RemoteServiceServer,
+        watch_service_server::WatchServiceServer,
+    },
+    sync::v1::work_service_server::WorkServiceServer,
+};
+use rootstock_runtime::{
+    Readiness, Shutdown, Tasks,
+    grpc::{
+        Api,
+        api::ApiError,
+        server::{self, StackOptions},
+        with_health_and_reflection,
+    },
+    http::ListenOptions,
+};
+use sqlx::{
+    PgPool,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+use tokio::net::TcpListener;
+use tokio_util::task::TaskTracker;
+use tonic::service::Routes;
+
+pub use config::CatalogConfig;
+pub use failure::StartError;
+
+use crate::{
+    feed::Feed,
+    retry::RetryPolicy,
+    services::{Images, Remotes, Watches, Works},
+};
+
+static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
+
+/// A snapshot's chunk is about 1 MiB; journals and pages are smaller.
+const MAX_MESSAGE_BYTES: usize = 8 * 1024 * 1024;
+/// For callers that name no limit. The longest a call takes is the recording of a large index.
+const CALL_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long calls may go on once the shutdown began.
+const GRACE: Duration = Duration::from_secs(15);
+
+/// What the services share.
+#[derive(Clone)]
+struct Catalog {
+    pool: PgPool,
+    feed: Arc<Feed>,
+    lease_duration: Duration,
+    sweep_interval: Duration,
+    sweep_min_age: Duration,
+    retry: RetryPolicy,
+}
+
+/// Brings the database's schema up to this binary's. A step of its own in production, so that it
+/// runs once and before any service; repeating it is harmless.
+///
+/// # Errors
+/// The database cannot be reached, or a migration failed; the ones before it hold.
+pub async fn migrate(config: &CatalogConfig) -> Result<(), StartError> {
+    let options = connect_options(config)?;
+    let pool = PgPoolOptions::new()
+        .max_connections(1)
+        .connect_with(options)
+        .await
+        .map_err(StartError::Database)?;
+    MIGRATIONS.run(&pool).await.map_err(StartError::Schema)?;
+    pool.close().await;
+    Ok(())
+}
+
+/// Serves the catalog until `shutdown`.
+///
+/// Starts without the database too: calls are answered with `UNAVAILABLE`, and `readiness` says so,
+/// until it is there.
+///
+/// # Errors
+/// The configuration is wrong, or the listener broke.
+pub async fn run(
+    config: CatalogConfig,
+    listener: TcpListener,
+    readiness: Readiness,
+    shutdown: Shutdown,
+) -> Result<(), StartError> {
+    let component = readiness.register("catalog");
+    component.not_ready("the database is not reachable");
+    let pool = pool(&config)?;
+    let Some(feed) = shutdown.race(wait_for_database(&pool)).await else {
+        return Ok(());
+    };
+    let feed = Arc::new(feed);
+    let catalog = Catalog {
+        pool: pool.clone(),
+        feed: feed.clone(),
+        lease_duration: config.lease_duration,
+        sweep_interval: config.sweep_interval,
+        sweep_min_age: config.sweep_min_age,
+        retry: RetryPolicy {
+            initial: config.retry_initial,
+            max: config.retry_max,
+            transfer_attempts: config.transfer_attempts,
+        },
+    };
+    let mut tasks = Tasks::new(shutdown.child());
+    let word = tasks.shutdown_handle().clone();
+    let streams = TaskTracker::new();
+    let api =
+        api(&catalog, &streams, &word, readiness).map_err(|error| StartError::Serve(error.to_string()))?;
+    let listening = word.clone();
+    tasks.spawn("catalog feed", {
+        let word = word.clone();
+        async move {
+            feed.run(component, word).await;
+            Ok::<_, Infallible>(())
+        }
+    });
+    tasks.spawn("catalog maintenance", async move {
+        maintenance::run(pool, config.change_history.into(), word).await;
+        Ok::<_, Infallible>(())
+    });
+    let stack = StackOptions {
+        default_timeout: CALL_TIMEOUT,
+        ..StackOptions::default()
+    };
+    tasks.spawn("catalog listener", async move {
+        server::serve(listener, api, &stack, ListenOptions::default(), listening).await
+    });
+    let outcome = tasks.wait().await;
+    streams.close();
+    let ended = tasks.shutdown(GRACE).await;
+    let first = outcome.err().or_else(|| ended.failed.into_iter().next());
+    first.map_or(Ok(()), |failure| Err(StartError::Serve(failure.to_string())))
+}
+
+fn api(
+    catalog: &Catalog,
+    streams: &TaskTracker,
+    shutdown: &Shutdown,
+    readiness: Readiness,
+) -> Result<Api, ApiError> {
+    let watches = Watches {
+        catalog: catalog.clone(),
+        tasks: streams.clone(),
+        shutdown: shutdown.clone(),
+    };
+    let works = Works {
+        catalog: catalog.clone(),
+        shutdown: shutdown.clone(),
+    };
+    let works = WorkServiceServer::new(works).max_decoding_message_size(MAX_MESSAGE_BYTES);
+    let routes = Routes::new(ImageServiceServer::new(Images(catalog.clone())))
+        .add_service(RemoteServiceServer::new(Remotes(catalog.clone())))
+        .add_service(WatchServiceServer::new(watches))
+        .add_service(works);
+    with_health_and_reflection(routes, &[ALL_DESCRIPTORS], readiness)
+}
+
+fn connect_options(config: &CatalogConfig) -> Result<PgConnectOptions, StartError> {
+    let options: PgConnectOptions = config
+        .database_url
+        .expose()
+        .parse()
+        .map_err(StartError::DatabaseUrl)?;
+    Ok(options
+        .application_name("rootstock")
+        // Bounds on what a lost client or a lost race can hold up.
+        .options([
+            ("statement_timeout", "60s"),
+            ("lock_timeout", "20s"),
+            ("idle_in_transaction_session_timeout", "60s"),
+        ]))
+}
+
+fn pool(config: &CatalogConfig) -> Result<PgPool, StartError> {
+    Ok(PgPoolOptions::new()
+        .max_connections(config.database_connections)
+        .acquire_timeout(Duration::from_secs(10))
+        .connect_lazy_with(connect_options(config)?))
+}
+
+/// Waits until the database answers and its schema is there: production starts services and
+/// database at once, and migrates in a step of its own.
+async fn wait_for_database(pool: &PgPool) -> Feed {
+    loop {
+        match Feed::new(pool.clone()).await {
+            Ok(feed) => return feed,
+            Err(failure) => tracing::warn!(?failure, "waiting for the database"),
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}

@@ -59,6 +59,7 @@ fn known(versions: &[(i32, &str, Status)]) -> KnownState {
         number: *number,
         serial: (*serial).to_owned(),
         status: *status,
+        size_bytes: 11,
         files: content(serial)
             .artifacts()
             .into_iter()
@@ -98,12 +99,16 @@ fn outcome<'a>(plan: &Plan<'a>) -> (Vec<&'a str>, Vec<i32>, Vec<i32>, Vec<i32>) 
         [] => Default::default(),
         [image] => (
             image.add.iter().map(|new| new.offered.serial.as_str()).collect(),
-            image.remove.clone(),
-            image.retire.clone(),
-            image.retire_later.clone(),
+            numbers(&image.remove),
+            numbers(&image.retire),
+            numbers(&image.retire_later),
         ),
         _ => panic!("several images"),
     }
+}
+
+fn numbers(versions: &[KnownVersion]) -> Vec<i32> {
+    versions.iter().map(|version| version.number).collect()
 }
 
 #[test]
@@ -213,10 +218,13 @@ fn files_that_moved_are_found_again() {
 fn turning_a_remote_into_a_mirror_fetches_what_was_listed() {
     let snapshot = snapshot(vec![offer(PRODUCT, &["1", "2"])]);
     let listed = known(&[(0, "1", Status::Available), (1, "2", Status::Available)]);
-    assert_eq!(
-        run(&snapshot, &listed, 2, Mode::Mirror).images[0].change,
-        [(0, Status::Queued), (1, Status::Queued)]
-    );
+    let plan = run(&snapshot, &listed, 2, Mode::Mirror);
+    let changed: Vec<_> = plan.images[0]
+        .change
+        .iter()
+        .map(|(version, status)| (version.number, *status))
+        .collect();
+    assert_eq!(changed, [(0, Status::Queued), (1, Status::Queued)]);
     assert!(run(&snapshot, &listed, 2, Mode::OnDemand).images.is_empty());
 }
 
@@ -301,14 +309,14 @@ proptest! {
             for new in &image_plan.add {
                 let files = new.content.artifacts().into_iter().map(|a| (a.sha256, a.path)).collect();
                 let serial = new.offered.serial.clone();
-                image.versions.push(KnownVersion { number: next, serial, status: new.status, files });
+                image.versions.push(KnownVersion { number: next, serial, status: new.status, size_bytes: 11, files });
                 next += 1;
             }
-            for (number, status) in &image_plan.change {
-                image.versions.iter_mut().find(|v| v.number == *number).unwrap().status = *status;
+            for (changed, status) in &image_plan.change {
+                image.versions.iter_mut().find(|v| v.number == changed.number).unwrap().status = *status;
             }
-            let gone = |n: &i32| image_plan.remove.contains(n) || image_plan.retire.contains(n);
-            image.versions.retain(|version| !gone(&version.number));
+            let gone: Vec<_> = image_plan.remove.iter().chain(&image_plan.retire).map(|v| v.number).collect();
+            image.versions.retain(|version| !gone.contains(&version.number));
         }
         prop_assert!(run(&snapshot, &state, keep, mode).images.is_empty());
         let versions = &state.images.values().next().unwrap().versions;

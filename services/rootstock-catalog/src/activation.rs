@@ -1,0 +1,210 @@
+//! Activation: how a version becomes visible, and how older ones make room.
+//!
+//! A version turns active in one transaction with its aliases, its image's default and the
+//! retirement of what it displaces, and only when every blob is stored and its fingerprint is known
+//! to be right (semantics §2.4, §2.5, §2.9).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rootstock_model::{Digest, Status, plan};
+use rootstock_proto::catalog::v1::ChangeOperation;
+
+use crate::{
+    failure::Failure,
+    queries::{
+        blobs, images, remotes, settings, versions,
+        versions::Waiting,
+        work::{self, NewTransfer},
+    },
+    writer::Writer,
+};
+
+/// Looks again at the queued versions that have one of these blobs: those that are whole turn
+/// active, those that can never be turn into errors, and fingerprints that nobody computed yet are
+/// queued for it. Answers how many turned active.
+pub(crate) async fn settle(writer: &mut Writer, stored: &[Digest]) -> Result<i64, Failure> {
+    let mut waiting = versions::waiting_for(writer.connection(), stored).await?;
+    waiting.retain(|version| {
+        version
+            .files
+            .iter()
+            .all(|(.., stored_bytes)| stored_bytes.is_some())
+    });
+    let pairs: Vec<_> = waiting.iter().filter_map(pair).collect();
+    let known = blobs::combinations(writer.connection(), &pairs).await?;
+    let mut unknown = BTreeSet::new();
+    let mut activated = Vec::new();
+    for version in waiting {
+        match judge(&version, &known) {
+            Verdict::Wrong(message) => fail_version(writer, &version, &message).await?,
+            Verdict::Unverified(pair) => {
+                unknown.insert(pair);
+            }
+            Verdict::Whole(fingerprint) => {
+                if version.fingerprint != Some(fingerprint) {
+                    versions::set_fingerprint(writer.connection(), version.id, &fingerprint).await?;
+                }
+                activated.push(version);
+            }
+        }
+    }
+    work::queue_verifications(writer.connection(), &unknown).await?;
+    activate(writer, &activated).await?;
+    Ok(i64::try_from(activated.len()).unwrap_or(i64::MAX))
+}
+
+enum Verdict {
+    Whole(Digest),
+    Unverified((Digest, Digest)),
+    Wrong(String),
+}
+
+fn judge(version: &Waiting, known: &BTreeMap<(Digest, Digest), Digest>) -> Verdict {
+    for (sha256, claimed_bytes, stored_bytes) in &version.files {
+        if stored_bytes.is_some_and(|stored_bytes| stored_bytes != *claimed_bytes) {
+            let stored_bytes = stored_bytes.unwrap_or_default();
+            return Verdict::Wrong(format!(
+                "the remote claims {claimed_bytes} bytes for {sha256}, which has {stored_bytes}"
+            ));
+        }
+    }
+    let computed = match (pair(version), &version.files[..]) {
+        (Some(pair), _) => match known.get(&pair) {
+            Some(computed) => *computed,
+            None => return Verdict::Unverified(pair),
+        },
+        (None, [(sha256, ..), ..]) => *sha256,
+        (None, []) => return Verdict::Wrong("it has no files".to_owned()),
+    };
+    match version.fingerprint {
+        Some(claimed) if claimed != computed => Verdict::Wrong(format!(
+            "the remote claims the fingerprint {claimed}, and the files have {computed}"
+        )),
+        _ => Verdict::Whole(computed),
+    }
+}
+
+/// Metadata and root of a split image.
+fn pair(version: &Waiting) -> Option<(Digest, Digest)> {
+    match &version.files[..] {
+        [(metadata, ..), (root, ..)] => Some((*metadata, *root)),
+        _ => None,
+    }
+}
+
+async fn fail_version(writer: &mut Writer, version: &Waiting, message: &str) -> Result<(), Failure> {
+    tracing::warn!(image.id = version.image_id, error = message, "version refused");
+    versions::set_status(writer.connection(), &[version.id], Status::Error, message).await?;
+    writer.version(version.id, ChangeOperation::Updated);
+    writer.image(&version.image_id, ChangeOperation::Updated);
+    Ok(())
+}
+
+async fn activate(writer: &mut Writer, activated: &[Waiting]) -> Result<(), Failure> {
+    if activated.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<i64> = activated.iter().map(|version| version.id).collect();
+    versions::set_status(writer.connection(), &ids, Status::Active, "").await?;
+    for version in activated {
+        writer.version(version.id, ChangeOperation::Updated);
+        writer.image(&version.image_id, ChangeOperation::Updated);
+        images::default_if_none(writer.connection(), &version.image_id).await?;
+    }
+    let keep = KeepVersions::load(writer, activated.iter().filter_map(|version| version.remote_id)).await?;
+    let images: BTreeMap<&str, Option<i64>> = activated
+        .iter()
+        .map(|version| (version.image_id.as_str(), version.remote_id))
+        .collect();
+    for (image_id, remote_id) in images {
+        // What was made here is kept until it is deleted.
+        let Some(remote_id) = remote_id else { continue };
+        let active = versions::active_of_image(writer.connection(), image_id).await?;
+        let numbers = active
+            .iter()
+            .map(|(_, number, serial)| (*number, serial.as_str()));
+        let retired = plan::retire(numbers, keep.of(remote_id));
+        let ids: Vec<i64> = active
+            .iter()
+            .filter(|(_, number, _)| retired.contains(number))
+            .map(|(id, ..)| *id)
+            .collect();
+        delete_versions(writer, image_id, &ids).await?;
+    }
+    Ok(())
+}
+
+/// Retires or removes versions: hidden at once, their blobs readable until the grace is over.
+pub(crate) async fn delete_versions(writer: &mut Writer, image_id: &str, ids: &[i64]) -> Result<(), Failure> {
+    if ids.is_empty() {
+        return Ok(());
+    }
+    versions::set_status(writer.connection(), ids, Status::Deleted, "").await?;
+    for id in ids {
+        writer.version(*id, ChangeOperation::Updated);
+    }
+    writer.image(image_id, ChangeOperation::Updated);
+    Ok(())
+}
+
+/// Has the blobs fetched that queued versions lack, and activates those that lack none. Answers how
+/// many transfers were queued.
+///
+/// The transfer of a root waits for its metadata, a small file: then the fingerprint of both comes
+/// out of the same pass over the root's bytes.
+pub(crate) async fn request_blobs(
+    writer: &mut Writer,
+    files: &[Vec<Digest>],
+    traceparent: &str,
+) -> Result<i64, Failure> {
+    let all: BTreeSet<Digest> = files.iter().flatten().copied().collect();
+    let all: Vec<Digest> = all.into_iter().collect();
+    let stored = blobs::stored(writer.connection(), &all).await?;
+    // A blob that two versions want is held only if both hold it.
+    let mut transfers: BTreeMap<Digest, bool> = BTreeMap::new();
+    for version in files {
+        for (position, sha256) in version.iter().enumerate() {
+            if !stored.contains(sha256) {
+                let held = position > 0 && version.first().is_some_and(|first| !stored.contains(first));
+                let entry = transfers.entry(*sha256).or_insert(held);
+                *entry = *entry && held;
+            }
+        }
+    }
+    let transfers = transfers
+        .into_iter()
+        .map(|(sha256, held)| NewTransfer { sha256, held })
+        .collect();
+    let queued = work::queue_transfers(writer.connection(), &transfers, traceparent).await?;
+    settle(writer, &all).await?;
+    Ok(queued)
+}
+
+/// `keep_versions` of remotes, with the setting for those that have none.
+struct KeepVersions {
+    by_remote: BTreeMap<i64, u32>,
+    default: u32,
+}
+
+impl KeepVersions {
+    async fn load(writer: &mut Writer, remote_ids: impl Iterator<Item = i64>) -> Result<Self, Failure> {
+        let ids: BTreeSet<i64> = remote_ids.collect();
+        let ids: Vec<i64> = ids.into_iter().collect();
+        let rows = remotes::by_ids(writer.connection(), &ids).await?;
+        Ok(Self {
+            by_remote: rows
+                .iter()
+                .map(|row| (row.id, row.remote.keep_versions.unsigned_abs()))
+                .collect(),
+            default: settings::load(writer.connection()).await?.default_keep_versions,
+        })
+    }
+
+    fn of(&self, remote_id: i64) -> u32 {
+        self.by_remote
+            .get(&remote_id)
+            .copied()
+            .filter(|keep| *keep > 0)
+            .unwrap_or(self.default)
+    }
+}

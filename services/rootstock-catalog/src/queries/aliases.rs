@@ -1,0 +1,105 @@
+//! Aliases.
+
+use rootstock_proto::catalog::v1::Alias;
+use sqlx::PgConnection;
+
+use super::wire_image_type;
+use crate::failure::Failure;
+
+/// What became of aliases: each as it is now, or last was.
+#[derive(Debug, Default)]
+pub(crate) struct Moved {
+    pub created: Vec<Alias>,
+    /// Pointed to another image before, whose id comes with it.
+    pub moved: Vec<(Alias, String)>,
+    pub deleted: Vec<Alias>,
+}
+
+/// Makes these images' aliases what they should be. An image has the aliases that are its by right
+/// once it has something to show. An alias that another image has moves only if that one is of the
+/// same remote and it is no longer its by right; one that a user made never does.
+pub(crate) async fn settle(connection: &mut PgConnection, image_ids: &[String]) -> Result<Moved, Failure> {
+    let mut moved = Moved::default();
+    // In the order of their names, as everywhere: whoever takes several takes them in one order.
+    let wanted = sqlx::query!(
+        r#"SELECT w.name AS "name!", i.type AS image_type, i.architecture, i.id, a.image_id AS "holder?"
+           FROM images i
+           CROSS JOIN LATERAL unnest(i.wanted_aliases) AS w (name)
+           LEFT JOIN aliases a ON a.name = w.name AND a.type = i.type AND a.architecture = i.architecture
+           LEFT JOIN images h ON h.id = a.image_id
+           WHERE i.id = ANY($1) AND i.remote_id IS NOT NULL AND i.version_count > 0
+             AND i.status IN (3, 5)
+             AND (a.image_id IS NULL
+                  OR a.image_id <> i.id AND h.remote_id = i.remote_id AND NOT w.name = ANY(h.wanted_aliases))
+           ORDER BY 1"#,
+        image_ids,
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    for row in wanted {
+        let taken = sqlx::query!(
+            "INSERT INTO aliases (name, type, architecture, image_id) VALUES ($1, $2, $3, $4)
+             ON CONFLICT (name, type, architecture) DO UPDATE SET image_id = excluded.image_id",
+            row.name,
+            row.image_type,
+            row.architecture,
+            row.id,
+        );
+        taken.execute(&mut *connection).await?;
+        let alias = alias(row.name, &row.image_type, row.architecture, row.id)?;
+        match row.holder {
+            Some(holder) => moved.moved.push((alias, holder)),
+            None => moved.created.push(alias),
+        }
+    }
+    let unwanted = sqlx::query!(
+        "DELETE FROM aliases a USING images i
+         WHERE i.id = a.image_id AND i.id = ANY($1)
+           AND (i.status = 4 OR i.remote_id IS NOT NULL AND NOT a.name = ANY(i.wanted_aliases))
+         RETURNING a.name, a.type AS image_type, a.architecture, a.image_id",
+        image_ids,
+    )
+    .fetch_all(connection)
+    .await?;
+    for row in unwanted {
+        moved
+            .deleted
+            .push(alias(row.name, &row.image_type, row.architecture, row.image_id)?);
+    }
+    Ok(moved)
+}
+
+/// A page of all aliases in the order of their keys, after `after`.
+pub(crate) async fn page(
+    connection: &mut PgConnection,
+    after: (&str, &str, &str),
+    limit: i64,
+) -> Result<Vec<(Alias, String)>, Failure> {
+    let rows = sqlx::query!(
+        "SELECT name, type AS image_type, architecture, image_id FROM aliases
+         WHERE (name, type, architecture) > ($1, $2, $3) ORDER BY name, type, architecture LIMIT $4",
+        after.0,
+        after.1,
+        after.2,
+        limit,
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            Ok((
+                alias(row.name, &row.image_type, row.architecture, row.image_id)?,
+                row.image_type,
+            ))
+        })
+        .collect()
+}
+
+fn alias(name: String, image_type: &str, architecture: String, image_id: String) -> Result<Alias, Failure> {
+    Ok(Alias {
+        name,
+        r#type: wire_image_type(image_type)?,
+        architecture,
+        image_id,
+    })
+}

@@ -1,0 +1,11 @@
+//! The gRPC services: requests checked, work done in one transaction each, answers made.
+
+mod image;
+mod remote;
+mod watch;
+mod work;
+
+pub(crate) use image::Images;
+pub(crate) use remote::Remotes;
+pub(crate) use watch::Watches;
+pub(crate) use work::Works;

@@ -1,0 +1,276 @@
+//! `RemoteService`.
+
+use rootstock_model::{Id, Status};
+use rootstock_proto::{
+    Error, ResourceKind,
+    catalog::v1::{
+        self as wire, ChangeOperation, CreateRemoteRequest, CreateRemoteResponse, DeleteRemoteRequest,
+        DeleteRemoteResponse, GetRemoteRequest, GetRemoteResponse, GetSyncRunRequest, GetSyncRunResponse,
+        ListLeftOutRequest, ListLeftOutResponse, ListRemotesRequest, ListRemotesResponse,
+        ListTransfersRequest, ListTransfersResponse, SyncRemoteRequest, SyncRemoteResponse,
+        remote_service_server::RemoteService,
+    },
+    convert::{self, RemoteSpec},
+    sync::v1::WorkKind,
+};
+use rootstock_runtime::propagate::current_traceparent;
+use sqlx::PgConnection;
+use tonic::{Request, Response};
+
+use crate::{
+    Catalog, activation,
+    failure::Failure,
+    queries::{
+        remotes::{self, RemoteRow},
+        snapshots, sync_runs, versions, work,
+    },
+    request::{self, PageStart},
+    writer::Writer,
+};
+
+/// The service.
+pub(crate) struct Remotes(pub Catalog);
+
+#[tonic::async_trait]
+impl RemoteService for Remotes {
+    async fn create_remote(
+        &self,
+        request: Request<CreateRemoteRequest>,
+    ) -> Result<Response<CreateRemoteResponse>, tonic::Status> {
+        let remote = request.into_inner().remote.unwrap_or_default();
+        let spec = convert::remote_spec(&remote).map_err(Failure::from)?;
+        let remote = create(&self.0, &spec).await?;
+        Ok(Response::new(CreateRemoteResponse { remote: Some(remote) }))
+    }
+
+    async fn get_remote(
+        &self,
+        request: Request<GetRemoteRequest>,
+    ) -> Result<Response<GetRemoteResponse>, tonic::Status> {
+        let name = request.into_inner().name;
+        let mut connection = self.0.pool.acquire().await.map_err(Failure::from)?;
+        let row = by_name(&mut connection, &name).await?;
+        let remote = with_status(&mut connection, row).await?;
+        Ok(Response::new(GetRemoteResponse { remote: Some(remote) }))
+    }
+
+    async fn list_remotes(
+        &self,
+        request: Request<ListRemotesRequest>,
+    ) -> Result<Response<ListRemotesResponse>, tonic::Status> {
+        let request = request.into_inner();
+        let limit = request::page_size(request.page_size).map_err(Failure::from)?;
+        let start = PageStart::parse(&request.page_token, 1).map_err(Failure::from)?;
+        let mut connection = self.0.pool.acquire().await.map_err(Failure::from)?;
+        let mut rows = remotes::page(&mut connection, start.part(0), limit + 1).await?;
+        let more = request::has_next(&mut rows, limit);
+        let next_page_token = rows
+            .last()
+            .filter(|_| more)
+            .map(|row| PageStart::after(&[&row.remote.name]));
+        let mut remotes = Vec::with_capacity(rows.len());
+        for row in rows {
+            remotes.push(with_status(&mut connection, row).await?);
+        }
+        Ok(Response::new(ListRemotesResponse {
+            remotes,
+            next_page_token: next_page_token.unwrap_or_default(),
+        }))
+    }
+
+    async fn delete_remote(
+        &self,
+        request: Request<DeleteRemoteRequest>,
+    ) -> Result<Response<DeleteRemoteResponse>, tonic::Status> {
+        delete(&self.0, &request.into_inner().name).await?;
+        Ok(Response::new(DeleteRemoteResponse {}))
+    }
+
+    async fn sync_remote(
+        &self,
+        request: Request<SyncRemoteRequest>,
+    ) -> Result<Response<SyncRemoteResponse>, tonic::Status> {
+        let run = sync(&self.0, request.into_inner()).await?;
+        Ok(Response::new(SyncRemoteResponse { run: Some(run) }))
+    }
+
+    async fn get_sync_run(
+        &self,
+        request: Request<GetSyncRunRequest>,
+    ) -> Result<Response<GetSyncRunResponse>, tonic::Status> {
+        let id = request.into_inner().id;
+        let mut connection = self.0.pool.acquire().await.map_err(Failure::from)?;
+        let run = sync_runs::get(&mut connection, &id).await?;
+        let run = run.ok_or_else(|| Failure::from(Error::not_found(ResourceKind::SyncRun, id)))?;
+        Ok(Response::new(GetSyncRunResponse { run: Some(run) }))
+    }
+
+    async fn list_left_out(
+        &self,
+        request: Request<ListLeftOutRequest>,
+    ) -> Result<Response<ListLeftOutResponse>, tonic::Status> {
+        let request = request.into_inner();
+        let limit = request::page_size(request.page_size).map_err(Failure::from)?;
+        let start = PageStart::parse(&request.page_token, 1).map_err(Failure::from)?;
+        let after = match start.part(0) {
+            "" => -1,
+            position => position
+                .parse()
+                .map_err(|_| Failure::from(Error::invalid("page_token", "is none that was given out")))?,
+        };
+        let mut connection = self.0.pool.acquire().await.map_err(Failure::from)?;
+        let remote = by_name(&mut connection, &request.remote).await?;
+        let mut rows = remotes::left_out(&mut connection, remote.id, after, limit + 1).await?;
+        let more = request::has_next(&mut rows, limit);
+        let next_page_token = rows
+            .last()
+            .filter(|_| more)
+            .map(|(position, _)| position.to_string());
+        let left_out = rows.into_iter().map(|(_, left_out)| left_out.into()).collect();
+        let next_page_token = next_page_token.unwrap_or_default();
+        Ok(Response::new(ListLeftOutResponse {
+            left_out,
+            next_page_token,
+        }))
+    }
+
+    async fn list_transfers(
+        &self,
+        request: Request<ListTransfersRequest>,
+    ) -> Result<Response<ListTransfersResponse>, tonic::Status> {
+        let request = request.into_inner();
+        let limit = request::page_size(request.page_size).map_err(Failure::from)?;
+        let start = PageStart::parse(&request.page_token, 1).map_err(Failure::from)?;
+        let some = |text: &'_ str| (!text.is_empty()).then(|| text.to_owned());
+        let (remote, image_id) = (some(&request.remote), some(&request.image_id));
+        let mut connection = self.0.pool.acquire().await.map_err(Failure::from)?;
+        let mut rows = work::list_transfers(
+            &mut connection,
+            remote.as_deref(),
+            image_id.as_deref(),
+            start.part(0),
+            limit + 1,
+        )
+        .await?;
+        let more = request::has_next(&mut rows, limit);
+        let next_page_token = rows
+            .last()
+            .filter(|_| more)
+            .map(|row| row.sha256.to_hex())
+            .unwrap_or_default();
+        let transfers = rows.into_iter().map(transfer).collect();
+        Ok(Response::new(ListTransfersResponse {
+            transfers,
+            next_page_token,
+        }))
+    }
+}
+
+fn transfer(row: work::TransferRow) -> wire::Transfer {
+    wire::Transfer {
+        sha256: row.sha256.to_hex(),
+        size_bytes: row.size_bytes,
+        done_bytes: row.done_bytes,
+        state: row.state.into(),
+        failed_attempts: row.failed_attempts,
+        last_error: row.last_error,
+        next_attempt_at: row.next_attempt_at.map(convert::timestamp),
+        image: row.image,
+        serial: row.serial,
+        ftype: row.ftype,
+    }
+}
+
+async fn by_name(connection: &mut PgConnection, name: &str) -> Result<RemoteRow, Failure> {
+    let row = remotes::by_name(connection, name).await?;
+    row.ok_or_else(|| Error::not_found(ResourceKind::Remote, name).into())
+}
+
+async fn with_status(connection: &mut PgConnection, row: RemoteRow) -> Result<wire::Remote, Failure> {
+    let status = remotes::status(connection, row.id).await?;
+    Ok(wire::Remote {
+        status: Some(status),
+        ..row.remote
+    })
+}
+
+async fn create(catalog: &Catalog, spec: &RemoteSpec) -> Result<wire::Remote, Failure> {
+    let mut writer = Writer::begin(&catalog.pool).await?;
+    let name = spec.name.as_str();
+    if let Some(row) = remotes::by_name(writer.connection(), name).await? {
+        // The same again is a retry; the answer is what is there.
+        return match convert::remote_spec(&row.remote)? == *spec {
+            true => with_status(writer.connection(), row).await,
+            false => Err(Error::AlreadyExists {
+                kind: ResourceKind::Remote,
+                name: name.to_owned(),
+            }
+            .into()),
+        };
+    }
+    let id = remotes::create(writer.connection(), spec).await?;
+    let traceparent = current_traceparent().unwrap_or_default();
+    work::nudge(writer.connection(), WorkKind::Poll, &id.to_string(), &traceparent).await?;
+    let row = by_name(writer.connection(), name).await?;
+    let remote = with_status(writer.connection(), row.clone()).await?;
+    writer.remote(ChangeOperation::Created, row.remote);
+    writer.commit().await?;
+    tracing::info!(remote.name = name, remote.url = spec.url, "remote added");
+    Ok(remote)
+}
+
+async fn delete(catalog: &Catalog, name: &str) -> Result<(), Failure> {
+    let mut writer = Writer::begin(&catalog.pool).await?;
+    let row = by_name(writer.connection(), name).await?;
+    let orphans = snapshots::orphan(writer.connection(), row.id).await?;
+    for id in &orphans.images {
+        writer.image(id, ChangeOperation::Updated);
+    }
+    for (version, image_id) in &orphans.lost_versions {
+        activation::delete_versions(&mut writer, image_id, &[*version]).await?;
+    }
+    work::remove_unwanted_transfers(writer.connection(), &orphans.lost_blobs).await?;
+    work::remove_of_remote(writer.connection(), row.id).await?;
+    remotes::delete(writer.connection(), row.id).await?;
+    writer.remote(ChangeOperation::Deleted, row.remote);
+    writer.commit().await?;
+    tracing::info!(remote.name = name, "remote removed");
+    Ok(())
+}
+
+async fn sync(catalog: &Catalog, request: SyncRemoteRequest) -> Result<wire::SyncRun, Failure> {
+    let mut writer = Writer::begin(&catalog.pool).await?;
+    let row = by_name(writer.connection(), &request.name).await?;
+    let id = Id::generate().to_string();
+    let traceparent = current_traceparent().unwrap_or_default();
+    sync_runs::create(writer.connection(), &id, row.id, request.plan_only, request.force).await?;
+    // A plan changes nothing, and has its own piece of work so that it need not wait for a poll.
+    let subject = if request.plan_only {
+        id.clone()
+    } else {
+        row.id.to_string()
+    };
+    work::nudge(writer.connection(), WorkKind::Poll, &subject, &traceparent).await?;
+    if !request.plan_only {
+        revive(&mut writer, row.id, &traceparent).await?;
+    }
+    let run = sync_runs::get(writer.connection(), &id).await?;
+    writer.commit().await?;
+    run.ok_or_else(|| Error::not_found(ResourceKind::SyncRun, id).into())
+}
+
+/// Tries again what gave up, and at once what waits for its next attempt.
+async fn revive(writer: &mut Writer, remote_id: i64, traceparent: &str) -> Result<(), Failure> {
+    let failed = versions::with_failed_work(writer.connection(), remote_id).await?;
+    let ids: Vec<i64> = failed.iter().map(|version| version.id).collect();
+    versions::set_status(writer.connection(), &ids, Status::Queued, "").await?;
+    for version in &failed {
+        writer.version(version.id, ChangeOperation::Updated);
+        writer.image(&version.image_id, ChangeOperation::Updated);
+    }
+    let waiting = versions::queued_blobs(writer.connection(), remote_id).await?;
+    work::revive(writer.connection(), &waiting, traceparent).await?;
+    let files: Vec<_> = failed.into_iter().map(|version| version.files).collect();
+    activation::request_blobs(writer, &files, traceparent).await?;
+    Ok(())
+}

@@ -1,0 +1,392 @@
+//! `WorkService`: the workers' side.
+
+use std::time::Duration;
+
+use rootstock_model::{Digest, LeftOut, Status, snapshot::Snapshot};
+use rootstock_proto::{
+    Error,
+    catalog::v1::{self as catalog_wire, ChangeOperation},
+    convert,
+    sync::v1::{
+        self as wire, ClaimRequest, ClaimResponse, FailRequest, FailResponse, FinishPollRequest,
+        FinishPollResponse, FinishSweepRequest, FinishSweepResponse, FinishTransferRequest,
+        FinishTransferResponse, FinishVerifyRequest, FinishVerifyResponse, HeartbeatRequest,
+        HeartbeatResponse, ReleaseRequest, ReleaseResponse, SaveJournalRequest, SaveJournalResponse,
+        SubmitSnapshotRequest, SubmitSnapshotResponse, WorkKind, submit_snapshot_request::Part,
+        work_service_server::WorkService,
+    },
+};
+use rootstock_runtime::Shutdown;
+use tonic::{Request, Response, Streaming};
+
+use crate::{
+    Catalog, activation,
+    failure::Failure,
+    queries::{
+        blobs::{self, Combination},
+        remotes, settings, sync_runs, versions,
+        work::{self, Held, Lease},
+    },
+    snapshot::{self, Submission},
+    writer::Writer,
+};
+
+mod tasks;
+
+/// The longest that a claim waits, whatever it asks for: well within what a server lets a call take.
+const MAX_WAIT: Duration = Duration::from_secs(20);
+/// Work that a claim may take at once.
+const MAX_CLAIM: i32 = 100;
+
+/// The service.
+pub(crate) struct Works {
+    pub catalog: Catalog,
+    pub shutdown: Shutdown,
+}
+
+#[tonic::async_trait]
+impl WorkService for Works {
+    async fn claim(&self, request: Request<ClaimRequest>) -> Result<Response<ClaimResponse>, tonic::Status> {
+        let request = request.into_inner();
+        if request.worker.is_empty() {
+            return Err(Failure::from(Error::invalid("worker", "is required")).into());
+        }
+        if !(1..=MAX_CLAIM).contains(&request.max) {
+            let problem = format!("is {}; it may be 1 to {MAX_CLAIM}", request.max);
+            return Err(Failure::from(Error::invalid("max", problem)).into());
+        }
+        let claimed = self.shutdown.race(self.claim_within(&request)).await;
+        let work = claimed.unwrap_or_else(|| Ok(vec![]))?;
+        Ok(Response::new(ClaimResponse { work }))
+    }
+
+    async fn heartbeat(
+        &self,
+        request: Request<HeartbeatRequest>,
+    ) -> Result<Response<HeartbeatResponse>, tonic::Status> {
+        let progress = request.into_inner().work;
+        let leases: Vec<Lease> = progress.iter().map(|one| lease(one.lease)).collect();
+        let done_bytes: Vec<i64> = progress.iter().map(|one| one.done_bytes).collect();
+        let mut connection = self.catalog.pool.acquire().await.map_err(Failure::from)?;
+        let kept =
+            work::heartbeat(&mut connection, &leases, &done_bytes, self.catalog.lease_duration).await?;
+        let lost = leases
+            .into_iter()
+            .filter(|lease| !kept.contains(lease))
+            .map(wire_lease);
+        Ok(Response::new(HeartbeatResponse { lost: lost.collect() }))
+    }
+
+    async fn release(
+        &self,
+        request: Request<ReleaseRequest>,
+    ) -> Result<Response<ReleaseResponse>, tonic::Status> {
+        let leases: Vec<Lease> = request
+            .into_inner()
+            .leases
+            .into_iter()
+            .map(|one| lease(Some(one)))
+            .collect();
+        let mut connection = self.catalog.pool.acquire().await.map_err(Failure::from)?;
+        work::release(&mut connection, &leases).await?;
+        Ok(Response::new(ReleaseResponse {}))
+    }
+
+    async fn fail(&self, request: Request<FailRequest>) -> Result<Response<FailResponse>, tonic::Status> {
+        fail(&self.catalog, request.into_inner()).await?;
+        Ok(Response::new(FailResponse {}))
+    }
+
+    async fn finish_poll(
+        &self,
+        request: Request<FinishPollRequest>,
+    ) -> Result<Response<FinishPollResponse>, tonic::Status> {
+        finish_poll(&self.catalog, request.into_inner()).await?;
+        Ok(Response::new(FinishPollResponse {}))
+    }
+
+    async fn submit_snapshot(
+        &self,
+        request: Request<Streaming<SubmitSnapshotRequest>>,
+    ) -> Result<Response<SubmitSnapshotResponse>, tonic::Status> {
+        let submission = receive_snapshot(request.into_inner()).await?;
+        let recorded = snapshot::submit(&self.catalog, submission).await?;
+        Ok(Response::new(SubmitSnapshotResponse {
+            changed_versions: recorded.changed_versions,
+            queued_transfers: recorded.queued_transfers,
+        }))
+    }
+
+    async fn save_journal(
+        &self,
+        request: Request<SaveJournalRequest>,
+    ) -> Result<Response<SaveJournalResponse>, tonic::Status> {
+        let request = request.into_inner();
+        let mut connection = self.catalog.pool.acquire().await.map_err(Failure::from)?;
+        work::save_journal(
+            &mut connection,
+            lease(request.lease),
+            &request.journal,
+            &request.upload_id,
+            request.done_bytes,
+        )
+        .await?;
+        Ok(Response::new(SaveJournalResponse {}))
+    }
+
+    async fn finish_transfer(
+        &self,
+        request: Request<FinishTransferRequest>,
+    ) -> Result<Response<FinishTransferResponse>, tonic::Status> {
+        let activated_versions = finish_transfer(&self.catalog, request.into_inner()).await?;
+        Ok(Response::new(FinishTransferResponse { activated_versions }))
+    }
+
+    async fn finish_verify(
+        &self,
+        request: Request<FinishVerifyRequest>,
+    ) -> Result<Response<FinishVerifyResponse>, tonic::Status> {
+        let activated_versions = finish_verify(&self.catalog, request.into_inner()).await?;
+        Ok(Response::new(FinishVerifyResponse { activated_versions }))
+    }
+
+    async fn finish_sweep(
+        &self,
+        request: Request<FinishSweepRequest>,
+    ) -> Result<Response<FinishSweepResponse>, tonic::Status> {
+        let request = request.into_inner();
+        let mut transaction = self.catalog.pool.begin().await.map_err(Failure::from)?;
+        let held = work::fence(&mut transaction, lease(request.lease)).await?;
+        expect_kind(&held, WorkKind::Sweep)?;
+        let work_id = lease(request.lease).work_id;
+        work::again_after(&mut transaction, work_id, self.catalog.sweep_interval).await?;
+        transaction.commit().await.map_err(Failure::from)?;
+        Ok(Response::new(FinishSweepResponse {}))
+    }
+}
+
+impl Works {
+    /// Claims work, waiting for some to fall due as long as the request allows.
+    async fn claim_within(&self, request: &ClaimRequest) -> Result<Vec<wire::Work>, Failure> {
+        let wait = request
+            .wait
+            .and_then(|wait| Duration::try_from(wait).ok())
+            .unwrap_or_default();
+        let deadline = tokio::time::Instant::now() + wait.min(MAX_WAIT);
+        let kinds: Vec<i16> = request.kinds().map(|kind| kind as i16).collect();
+        // Subscribed before the first look, so that nothing is announced in between unheard.
+        let mut announced = self.catalog.feed.work();
+        loop {
+            announced.mark_unchanged();
+            let found = tasks::claim(&self.catalog, &request.worker, &kinds, request.max.into()).await?;
+            if !found.is_empty() || tokio::time::Instant::now() >= deadline {
+                return Ok(found);
+            }
+            let mut connection = self.catalog.pool.acquire().await?;
+            let next_due = work::next_due(&mut connection, &kinds).await?;
+            drop(connection);
+            // No sooner than in a moment: the database's clock may be a little behind its promise.
+            let next_due = next_due.map(|due| due.max(Duration::from_millis(10)));
+            let until = next_due.map_or(deadline, |due| deadline.min(tokio::time::Instant::now() + due));
+            tokio::select! {
+                _ = announced.changed() => {}
+                () = tokio::time::sleep_until(until) => {}
+            }
+        }
+    }
+}
+
+fn lease(lease: Option<wire::Lease>) -> Lease {
+    let lease = lease.unwrap_or_default();
+    Lease {
+        work_id: lease.work_id,
+        epoch: lease.epoch,
+    }
+}
+
+fn wire_lease(lease: Lease) -> wire::Lease {
+    wire::Lease {
+        work_id: lease.work_id,
+        epoch: lease.epoch,
+    }
+}
+
+fn expect_kind(held: &Held, kind: WorkKind) -> Result<(), Failure> {
+    if held.kind == kind as i16 {
+        Ok(())
+    } else {
+        Err(Error::invalid("lease", format!("is that of work of kind {}", held.kind)).into())
+    }
+}
+
+async fn receive_snapshot(mut stream: Streaming<SubmitSnapshotRequest>) -> Result<Submission, tonic::Status> {
+    let header = match stream.message().await?.and_then(|message| message.part) {
+        Some(Part::Header(header)) => header,
+        _ => return Err(Failure::from(Error::invalid("header", "must come first")).into()),
+    };
+    let mut snapshot = Snapshot::default();
+    while let Some(message) = stream.message().await? {
+        let Some(Part::Chunk(chunk)) = message.part else {
+            return Err(Failure::from(Error::invalid("header", "must come once")).into());
+        };
+        for image in chunk.images {
+            let field = format!("images[{}]", snapshot.images.len());
+            snapshot
+                .images
+                .push(convert::offered_image_from_wire(&field, image).map_err(Failure::from)?);
+        }
+        for left_out in chunk.left_out {
+            let field = format!("left_out[{}]", snapshot.left_out.len());
+            let left_out: LeftOut = convert::left_out(&field, left_out).map_err(Failure::from)?;
+            snapshot.left_out.push(left_out);
+        }
+    }
+    snapshot
+        .images
+        .sort_by(|a, b| (&a.product, a.image_type).cmp(&(&b.product, b.image_type)));
+    let twice = snapshot
+        .images
+        .windows(2)
+        .find(|pair| (&pair[0].product, pair[0].image_type) == (&pair[1].product, pair[1].image_type));
+    if let Some([image, _]) = twice {
+        let problem = format!("{} {} comes twice", image.image_type, image.product);
+        return Err(Failure::from(Error::invalid("images", problem)).into());
+    }
+    Ok(Submission {
+        lease: lease(header.lease),
+        documents: header.documents,
+        snapshot,
+    })
+}
+
+async fn finish_poll(catalog: &Catalog, request: FinishPollRequest) -> Result<(), Failure> {
+    let lease = lease(request.lease);
+    let documents = snapshot::document_columns(&request.documents)?;
+    let mut writer = Writer::begin(&catalog.pool).await?;
+    let held = work::fence(writer.connection(), lease).await?;
+    expect_kind(&held, WorkKind::Poll)?;
+    let remote_id = snapshot::subject_remote(&held.subject)?;
+    let remote = snapshot::remote_by_id(&mut writer, remote_id).await?;
+    let settings = settings::load(writer.connection()).await?;
+    if !documents.is_empty() {
+        remotes::set_documents(writer.connection(), remote_id, &documents).await?;
+    }
+    if remotes::index_check_due(writer.connection(), remote_id, tasks::INDEX_CHECK_INTERVAL).await? {
+        remotes::index_checked(writer.connection(), remote_id).await?;
+    }
+    let plan = catalog_wire::Plan::default();
+    snapshot::poll_succeeded(&mut writer, lease, &remote, &settings, plan).await?;
+    writer.commit().await
+}
+
+async fn finish_transfer(catalog: &Catalog, request: FinishTransferRequest) -> Result<i64, Failure> {
+    let lease = lease(request.lease);
+    let facts = combinations("combinations", &request.combinations)?;
+    convert::size_bytes("size_bytes", request.size_bytes)?;
+    let mut writer = Writer::begin(&catalog.pool).await?;
+    let held = work::fence(writer.connection(), lease).await?;
+    expect_kind(&held, WorkKind::Transfer)?;
+    let sha256 = tasks::subject_blob(&held.subject)?;
+    blobs::record(writer.connection(), &sha256, request.size_bytes).await?;
+    blobs::record_combinations(writer.connection(), &facts).await?;
+    work::remove(writer.connection(), lease.work_id).await?;
+    let roots = versions::roots_after(writer.connection(), &sha256).await?;
+    work::release_held(writer.connection(), &roots).await?;
+    let activated = activation::settle(&mut writer, &[sha256]).await?;
+    writer.commit().await?;
+    tracing::info!(blob.sha256 = %sha256, size_bytes = request.size_bytes, activated, "blob stored");
+    Ok(activated)
+}
+
+async fn finish_verify(catalog: &Catalog, request: FinishVerifyRequest) -> Result<i64, Failure> {
+    let lease = lease(request.lease);
+    let facts = combinations("combination", request.combination.as_slice())?;
+    let mut writer = Writer::begin(&catalog.pool).await?;
+    let held = work::fence(writer.connection(), lease).await?;
+    expect_kind(&held, WorkKind::Verify)?;
+    blobs::record_combinations(writer.connection(), &facts).await?;
+    work::remove(writer.connection(), lease.work_id).await?;
+    let roots: Vec<Digest> = facts.iter().map(|fact| fact.root).collect();
+    let activated = activation::settle(&mut writer, &roots).await?;
+    writer.commit().await?;
+    Ok(activated)
+}
+
+fn combinations(field: &str, messages: &[wire::Combination]) -> Result<Vec<Combination>, Error> {
+    let digest =
+        |index: usize, name: &str, bytes: &[u8]| convert::digest(&format!("{field}[{index}].{name}"), bytes);
+    let facts = messages.iter().enumerate().map(|(index, message)| {
+        Ok(Combination {
+            metadata: digest(index, "metadata_sha256", &message.metadata_sha256)?,
+            root: digest(index, "root_sha256", &message.root_sha256)?,
+            fingerprint: digest(index, "fingerprint", &message.fingerprint)?,
+        })
+    });
+    facts.collect()
+}
+
+async fn fail(catalog: &Catalog, request: FailRequest) -> Result<(), Failure> {
+    let lease = lease(request.lease);
+    let error = request.error.as_str();
+    let retry_after = request
+        .retry_after
+        .and_then(|after| Duration::try_from(after).ok())
+        .unwrap_or_default();
+    let mut writer = Writer::begin(&catalog.pool).await?;
+    let held = work::fence(writer.connection(), lease).await?;
+    let failures = u32::try_from(held.failed_attempts).unwrap_or(0).saturating_add(1);
+    let delay = catalog.retry.delay(failures, retry_after, rand::random());
+    let kind = WorkKind::try_from(i32::from(held.kind)).unwrap_or_default();
+    match kind {
+        WorkKind::Poll => match sync_runs::plan_run(writer.connection(), &held.subject).await? {
+            Some(_) => {
+                let outcome = Err(error.to_owned());
+                sync_runs::finish_plan(writer.connection(), &held.subject, &outcome).await?;
+                work::remove(writer.connection(), lease.work_id).await?;
+            }
+            None => {
+                let remote_id = snapshot::subject_remote(&held.subject)?;
+                snapshot::poll_failed(&mut writer, lease, remote_id, error, delay).await?;
+            }
+        },
+        WorkKind::Transfer | WorkKind::Verify if failures >= catalog.retry.transfer_attempts => {
+            work::fail(writer.connection(), lease.work_id, error, None).await?;
+            give_up(&mut writer, kind, &held.subject, error).await?;
+        }
+        WorkKind::Transfer | WorkKind::Verify | WorkKind::Sweep | WorkKind::Unspecified => {
+            work::fail(writer.connection(), lease.work_id, error, Some(delay)).await?;
+        }
+    }
+    writer.commit().await?;
+    tracing::warn!(
+        work.kind = kind.as_str_name(),
+        work.subject = held.subject,
+        failures,
+        error,
+        "work failed"
+    );
+    Ok(())
+}
+
+/// The versions that wait for this work cannot be had, until somebody asks for it to be tried again.
+async fn give_up(writer: &mut Writer, kind: WorkKind, subject: &str, error: &str) -> Result<(), Failure> {
+    let blob = match kind {
+        WorkKind::Verify => work::subject_pair(subject).map(|(_, root)| root),
+        _ => Some(tasks::subject_blob(subject)?),
+    };
+    let blobs: Vec<Digest> = blob.into_iter().collect();
+    let waiting = versions::waiting_for(writer.connection(), &blobs).await?;
+    let ids: Vec<i64> = waiting.iter().map(|version| version.id).collect();
+    versions::set_status(writer.connection(), &ids, Status::Error, error).await?;
+    for version in &waiting {
+        writer.version(version.id, ChangeOperation::Updated);
+        writer.image(&version.image_id, ChangeOperation::Updated);
+    }
+    let others: Vec<Digest> = waiting
+        .iter()
+        .flat_map(|version| &version.files)
+        .map(|(sha256, ..)| *sha256)
+        .filter(|sha256| !blobs.contains(sha256))
+        .collect();
+    work::remove_unwanted_transfers(writer.connection(), &others).await
+}

@@ -1,0 +1,323 @@
+//! What a remote's offer does: plan it against what is known, and carry the plan out, in the
+//! transaction that read the state and under the fence of the worker's lease.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use rootstock_model::{
+    Digest, Id, ImageName, Status,
+    plan::{self, ImagePlan, KnownVersion, Plan, Rules},
+    selection::Selection,
+    settings::Settings,
+    snapshot::Snapshot,
+};
+use rootstock_proto::{
+    Error, ResourceKind,
+    catalog::v1::{self as wire, ChangeOperation},
+    convert,
+    sync::v1::{Document, WorkKind},
+};
+
+use crate::{
+    Catalog, activation,
+    failure::Failure,
+    plan_message,
+    queries::{
+        remotes::{self, RemoteRow},
+        settings,
+        snapshots::{self, KnownRows, NewImageRow, NewVersionRow},
+        sync_runs, versions,
+        work::{self, Lease},
+    },
+    retry,
+    writer::Writer,
+};
+
+/// What a worker submitted.
+pub(crate) struct Submission {
+    pub lease: Lease,
+    pub documents: Vec<Document>,
+    pub snapshot: Snapshot,
+}
+
+/// What became of it.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Recorded {
+    pub changed_versions: i64,
+    pub queued_transfers: i64,
+}
+
+/// Records a submission, or, when only a plan was asked for, the plan.
+pub(crate) async fn submit(catalog: &Catalog, submission: Submission) -> Result<Recorded, Failure> {
+    let mut writer = Writer::begin(&catalog.pool).await?;
+    let held = work::fence(writer.connection(), submission.lease).await?;
+    if held.kind != WorkKind::Poll as i16 {
+        return Err(Error::invalid("header.lease", "is not that of a poll").into());
+    }
+    if let Some((remote_id, force)) = sync_runs::plan_run(writer.connection(), &held.subject).await? {
+        let remote = remote_by_id(&mut writer, remote_id).await?;
+        let settings = settings::load(writer.connection()).await?;
+        let (_, outcome) = make_plan(&mut writer, &remote, &settings, &submission.snapshot, force).await?;
+        let outcome = match outcome {
+            Ok(plan) => Ok(plan_message::plan(writer.connection(), &plan).await?),
+            Err(refused) => Err(refused.to_string()),
+        };
+        sync_runs::finish_plan(writer.connection(), &held.subject, &outcome).await?;
+        work::remove(writer.connection(), submission.lease.work_id).await?;
+        writer.commit().await?;
+        return Ok(Recorded::default());
+    }
+    let remote_id = subject_remote(&held.subject)?;
+    let remote = remote_by_id(&mut writer, remote_id).await?;
+    let settings = settings::load(writer.connection()).await?;
+    let runs = sync_runs::wanted(writer.connection(), remote_id, submission.lease.epoch).await?;
+    let (known, outcome) =
+        make_plan(&mut writer, &remote, &settings, &submission.snapshot, runs.force).await?;
+    let plan = match outcome {
+        Ok(plan) => plan,
+        Err(refused) => {
+            let failures = u32::try_from(held.failed_attempts).unwrap_or(0).saturating_add(1);
+            let delay = catalog.retry.delay(failures, Duration::ZERO, rand::random());
+            let error = refused.to_string();
+            tracing::warn!(remote.name = remote.remote.name, error, "index refused");
+            poll_failed(&mut writer, submission.lease, remote_id, &error, delay).await?;
+            writer.commit().await?;
+            return Ok(Recorded::default());
+        }
+    };
+    let message = match runs.any {
+        true => plan_message::plan(writer.connection(), &plan).await?,
+        false => wire::Plan::default(),
+    };
+    let recorded = carry_out(&mut writer, &remote, &known, &plan).await?;
+    remotes::set_left_out(writer.connection(), remote_id, &plan.left_out).await?;
+    let documents = document_columns(&submission.documents)?;
+    remotes::set_documents(writer.connection(), remote_id, &documents).await?;
+    remotes::index_checked(writer.connection(), remote_id).await?;
+    poll_succeeded(&mut writer, submission.lease, &remote, &settings, message).await?;
+    writer.commit().await?;
+    tracing::info!(
+        remote.name = remote.remote.name,
+        changed_versions = recorded.changed_versions,
+        queued_transfers = recorded.queued_transfers,
+        left_out = plan.left_out.len(),
+        "index recorded"
+    );
+    Ok(recorded)
+}
+
+/// Ends a poll that went well, and has the next one done in time.
+pub(crate) async fn poll_succeeded(
+    writer: &mut Writer,
+    lease: Lease,
+    remote: &RemoteRow,
+    settings: &Settings,
+    plan: wire::Plan,
+) -> Result<(), Failure> {
+    remotes::record_poll(writer.connection(), remote.id, "").await?;
+    let more = sync_runs::finish(writer.connection(), remote.id, lease.epoch, &Ok(plan)).await?;
+    let delay = match more {
+        true => Duration::ZERO,
+        false => retry::next_poll(update_interval(&remote.remote, settings), rand::random()),
+    };
+    work::again_after(writer.connection(), lease.work_id, delay).await
+}
+
+/// Ends a poll that failed.
+pub(crate) async fn poll_failed(
+    writer: &mut Writer,
+    lease: Lease,
+    remote_id: i64,
+    error: &str,
+    delay: Duration,
+) -> Result<(), Failure> {
+    remotes::record_poll(writer.connection(), remote_id, error).await?;
+    let failed = Err(error.to_owned());
+    let more = sync_runs::finish(writer.connection(), remote_id, lease.epoch, &failed).await?;
+    let delay = if more { Duration::ZERO } else { delay };
+    work::fail(writer.connection(), lease.work_id, error, Some(delay)).await
+}
+
+/// The remote of a poll's subject.
+pub(crate) fn subject_remote(subject: &str) -> Result<i64, Failure> {
+    subject
+        .parse()
+        .map_err(|_| Failure::Corrupt(format!("poll of {subject:?}")))
+}
+
+/// The remote of a row, or `NOT_FOUND` when it was removed meanwhile.
+pub(crate) async fn remote_by_id(writer: &mut Writer, id: i64) -> Result<RemoteRow, Failure> {
+    let rows = remotes::by_ids(writer.connection(), &[id]).await?;
+    rows.into_iter()
+        .next()
+        .ok_or_else(|| Error::not_found(ResourceKind::Remote, id).into())
+}
+
+fn update_interval(remote: &wire::Remote, settings: &Settings) -> Duration {
+    let own = remote
+        .update_interval
+        .and_then(|interval| Duration::try_from(interval).ok());
+    own.unwrap_or(settings.update_interval)
+}
+
+/// The columns of documents.
+pub(crate) fn document_columns(
+    documents: &[Document],
+) -> Result<Vec<(String, String, String, Digest)>, Failure> {
+    let columns = documents.iter().enumerate().map(|(index, document)| {
+        let sha256 = convert::digest(&format!("documents[{index}].sha256"), &document.sha256)?;
+        Ok((
+            document.path.clone(),
+            document.etag.clone(),
+            document.last_modified.clone(),
+            sha256,
+        ))
+    });
+    columns.collect()
+}
+
+type PlanOutcome<'a> = (KnownRows, Result<Plan<'a>, plan::TooManyRemoved>);
+
+async fn make_plan<'a>(
+    writer: &mut Writer,
+    remote: &RemoteRow,
+    settings: &Settings,
+    snapshot: &'a Snapshot,
+    force: bool,
+) -> Result<PlanOutcome<'a>, Failure> {
+    let mut selection: Selection = convert::selection(&remote.remote)?;
+    if selection.keep_versions == 0 {
+        selection.keep_versions = settings.default_keep_versions;
+    }
+    let rows = snapshots::known(writer.connection(), remote.id, snapshot).await?;
+    let rules = Rules {
+        selection: &selection,
+        max_removal_percent: settings.max_removal_percent,
+        force,
+    };
+    let outcome = plan::plan(snapshot, &rows.state, rules);
+    Ok((rows, outcome))
+}
+
+async fn carry_out(
+    writer: &mut Writer,
+    remote: &RemoteRow,
+    known: &KnownRows,
+    plan: &Plan<'_>,
+) -> Result<Recorded, Failure> {
+    snapshots::adopt(writer.connection(), remote.id, &known.adoptable).await?;
+    for id in &known.adoptable {
+        writer.image(id, ChangeOperation::Updated);
+    }
+    let ids = record_images(writer, remote, known, plan).await?;
+    let mut wanted: Vec<Vec<Digest>> = record_versions(writer, &ids, plan).await?;
+    let mut changed_versions = plan.images.iter().map(|image| image.add.len()).sum::<usize>();
+    let mut unwanted = BTreeSet::new();
+    for image in &plan.images {
+        let Some(id) = ids.get(&image.key) else { continue };
+        for (version, status) in &image.change {
+            let rows = versions::ids_by_number(writer.connection(), id, &[version.number]).await?;
+            versions::set_status(writer.connection(), &rows, *status, "").await?;
+            rows.iter()
+                .for_each(|row| writer.version(*row, ChangeOperation::Updated));
+            writer.image(id, ChangeOperation::Updated);
+            if *status == Status::Queued {
+                wanted.push(files(version).collect());
+            }
+        }
+        for (number, content) in &image.relocate {
+            snapshots::relocate(writer.connection(), id, *number, &content.artifacts()).await?;
+        }
+        let gone: Vec<i32> = image
+            .remove
+            .iter()
+            .chain(&image.retire)
+            .map(|version| version.number)
+            .collect();
+        let rows = versions::ids_by_number(writer.connection(), id, &gone).await?;
+        activation::delete_versions(writer, id, &rows).await?;
+        unwanted.extend(image.remove.iter().flat_map(files));
+        changed_versions += image.change.len() + gone.len();
+    }
+    let unwanted: Vec<Digest> = unwanted.into_iter().collect();
+    work::remove_unwanted_transfers(writer.connection(), &unwanted).await?;
+    let traceparent = rootstock_runtime::propagate::current_traceparent().unwrap_or_default();
+    let queued_transfers = activation::request_blobs(writer, &wanted, &traceparent).await?;
+    Ok(Recorded {
+        changed_versions: i64::try_from(changed_versions).unwrap_or(i64::MAX),
+        queued_transfers,
+    })
+}
+
+fn files(version: &KnownVersion) -> impl Iterator<Item = Digest> {
+    version.files.iter().map(|(sha256, _)| *sha256)
+}
+
+type ImageIds = BTreeMap<(ImageName, rootstock_model::ImageType), String>;
+
+/// Records the images that are new or described anew; answers the ids of all that the plan is about.
+async fn record_images(
+    writer: &mut Writer,
+    remote: &RemoteRow,
+    known: &KnownRows,
+    plan: &Plan<'_>,
+) -> Result<ImageIds, Failure> {
+    let mut ids = ImageIds::new();
+    let (mut created, mut updated) = (vec![], vec![]);
+    for ImagePlan { key, describe, .. } in &plan.images {
+        let known_id = known.ids.get(key).cloned();
+        let id = known_id.clone().unwrap_or_else(|| Id::generate().to_string());
+        if let Some(description) = describe {
+            let row = NewImageRow {
+                id: id.clone(),
+                key,
+                description,
+            };
+            if known_id.is_some() {
+                updated.push(row)
+            } else {
+                created.push(row)
+            }
+        }
+        ids.insert(key.clone(), id);
+    }
+    snapshots::insert_images(writer.connection(), remote.id, &created).await?;
+    snapshots::describe_images(writer.connection(), &updated).await?;
+    created
+        .iter()
+        .for_each(|row| writer.image(&row.id, ChangeOperation::Created));
+    updated
+        .iter()
+        .for_each(|row| writer.image(&row.id, ChangeOperation::Updated));
+    Ok(ids)
+}
+
+/// Records the new versions; answers the files of those whose bytes are wanted.
+async fn record_versions(
+    writer: &mut Writer,
+    ids: &ImageIds,
+    plan: &Plan<'_>,
+) -> Result<Vec<Vec<Digest>>, Failure> {
+    let mut rows = Vec::new();
+    for image in plan.images.iter().filter(|image| !image.add.is_empty()) {
+        let Some(id) = ids.get(&image.key) else { continue };
+        rows.extend(image.add.iter().map(|new| NewVersionRow { image_id: id, new }));
+        writer.image(id, ChangeOperation::Updated);
+    }
+    for version_id in snapshots::insert_versions(writer.connection(), &rows).await? {
+        writer.version(version_id, ChangeOperation::Created);
+    }
+    let wanted = rows.iter().filter(|row| row.new.status == Status::Queued);
+    Ok(wanted
+        .map(|row| {
+            row.new
+                .content
+                .artifacts()
+                .into_iter()
+                .map(|file| file.sha256)
+                .collect()
+        })
+        .collect())
+}

@@ -1,0 +1,188 @@
+//! The writer: how anything that the catalog promises is changed.
+//!
+//! One writer at a time: a writer holds the row `catalog_revision` from its first statement to its
+//! commit. So the order of revisions is the order of commits, a watcher that has seen revision R
+//! has seen everything before it, and no two writers can deadlock or overlook each other. What is
+//! slow (polls, transfers, hashing) happens outside; a write is a handful of statements on whole
+//! sets. Claims, heartbeats and journals change nothing that is promised and do not come by here.
+
+use std::collections::BTreeMap;
+
+use prost::Message as _;
+use rootstock_proto::catalog::v1::{Alias, Change, ChangeOperation, Remote, VersionChange, change::Resource};
+use sqlx::{PgConnection, PgPool, Postgres, Transaction};
+
+use crate::{
+    failure::Failure,
+    feed::CHANGES_CHANNEL,
+    queries::{aliases, images, versions},
+};
+
+/// An open change of the catalog. Dropped without [`Writer::commit`], it changes nothing.
+pub(crate) struct Writer {
+    transaction: Transaction<'static, Postgres>,
+    revision: i64,
+    remotes: Vec<(ChangeOperation, Remote)>,
+    images: BTreeMap<String, ChangeOperation>,
+    versions: BTreeMap<i64, ChangeOperation>,
+    aliases: Vec<(ChangeOperation, Alias)>,
+}
+
+impl Writer {
+    /// Waits for the writer before to end, and begins.
+    pub(crate) async fn begin(pool: &PgPool) -> Result<Self, Failure> {
+        let mut transaction = pool.begin().await?;
+        let revision = sqlx::query_scalar!("SELECT revision FROM catalog_revision FOR UPDATE")
+            .fetch_one(&mut *transaction)
+            .await?;
+        Ok(Self {
+            transaction,
+            revision,
+            remotes: vec![],
+            images: BTreeMap::new(),
+            versions: BTreeMap::new(),
+            aliases: vec![],
+        })
+    }
+
+    /// The transaction's connection.
+    pub(crate) fn connection(&mut self) -> &mut PgConnection {
+        &mut self.transaction
+    }
+
+    /// Notes what happened to a remote.
+    pub(crate) fn remote(&mut self, operation: ChangeOperation, remote: Remote) {
+        self.remotes.push((
+            operation,
+            Remote {
+                ca_pem: String::new(),
+                status: None,
+                ..remote
+            },
+        ));
+    }
+
+    /// Notes what happened to an image.
+    pub(crate) fn image(&mut self, id: &str, operation: ChangeOperation) {
+        note(&mut self.images, id.to_owned(), operation);
+    }
+
+    /// Notes what happened to a version. Note its image too.
+    pub(crate) fn version(&mut self, id: i64, operation: ChangeOperation) {
+        note(&mut self.versions, id, operation);
+    }
+
+    /// Lets status, counts and aliases of the noted images follow their versions, appends what was
+    /// noted to the log, and commits. Nothing noted, no revision taken.
+    pub(crate) async fn commit(mut self) -> Result<(), Failure> {
+        let touched: Vec<String> = self.images.keys().cloned().collect();
+        images::refresh_from_versions(&mut self.transaction, &touched).await?;
+        let settled = aliases::settle(&mut self.transaction, &touched).await?;
+        for (alias, holder) in settled.moved {
+            self.image(&holder, ChangeOperation::Updated);
+            self.aliases.push((ChangeOperation::Updated, alias));
+        }
+        let created = settled
+            .created
+            .into_iter()
+            .map(|alias| (ChangeOperation::Created, alias));
+        let deleted = settled
+            .deleted
+            .into_iter()
+            .map(|alias| (ChangeOperation::Deleted, alias));
+        self.aliases.extend(created.chain(deleted));
+        let changes = self.changes().await?;
+        if !changes.is_empty() {
+            self.append(changes).await?;
+        }
+        self.transaction.commit().await?;
+        Ok(())
+    }
+
+    /// The noted changes with their resources as they are now; what holds others comes first.
+    async fn changes(&mut self) -> Result<Vec<(ChangeOperation, Resource)>, Failure> {
+        let mut changes = Vec::new();
+        changes.extend(
+            self.remotes
+                .drain(..)
+                .map(|(op, remote)| (op, Resource::Remote(remote))),
+        );
+        let ids: Vec<String> = self.images.keys().cloned().collect();
+        for mut image in images::by_ids(&mut self.transaction, &ids).await? {
+            let operation = self
+                .images
+                .get(&image.id)
+                .copied()
+                .unwrap_or(ChangeOperation::Updated);
+            // Aliases have changes of their own.
+            image.aliases.clear();
+            changes.push((operation, Resource::Image(image)));
+        }
+        let ids: Vec<i64> = self.versions.keys().copied().collect();
+        for row in versions::by_ids(&mut self.transaction, &ids).await? {
+            let operation = self
+                .versions
+                .get(&row.id)
+                .copied()
+                .unwrap_or(ChangeOperation::Updated);
+            let change = VersionChange {
+                image_id: row.image_id,
+                version: Some(row.version),
+            };
+            changes.push((operation, Resource::Version(change)));
+        }
+        changes.extend(
+            self.aliases
+                .drain(..)
+                .map(|(op, alias)| (op, Resource::Alias(alias))),
+        );
+        Ok(changes)
+    }
+
+    async fn append(&mut self, changes: Vec<(ChangeOperation, Resource)>) -> Result<(), Failure> {
+        let first = self.revision + 1;
+        let last = self.revision + i64::try_from(changes.len()).unwrap_or(i64::MAX);
+        let payloads: Vec<Vec<u8>> = changes
+            .into_iter()
+            .map(|(operation, resource)| {
+                // Revision and time are columns; they join the message when it is read.
+                let operation = operation.into();
+                Change {
+                    operation,
+                    resource: Some(resource),
+                    ..Change::default()
+                }
+                .encode_to_vec()
+            })
+            .collect();
+        sqlx::query!(
+            "INSERT INTO changes (revision, transaction_revision, changed_at, payload)
+             SELECT $1 + position - 1, $2, now(), payload
+             FROM unnest($3::bytea[]) WITH ORDINALITY AS change (payload, position)",
+            first,
+            last,
+            &payloads,
+        )
+        .execute(&mut *self.transaction)
+        .await?;
+        sqlx::query!("UPDATE catalog_revision SET revision = $1", last)
+            .execute(&mut *self.transaction)
+            .await?;
+        sqlx::query!("SELECT pg_notify($1, '')", CHANGES_CHANNEL)
+            .execute(&mut *self.transaction)
+            .await?;
+        Ok(())
+    }
+}
+
+/// What a resource went through in one transaction is one change: made and changed is made.
+fn note<K: Ord>(noted: &mut BTreeMap<K, ChangeOperation>, key: K, operation: ChangeOperation) {
+    noted
+        .entry(key)
+        .and_modify(|before| {
+            if *before != ChangeOperation::Created || operation == ChangeOperation::Deleted {
+                *before = operation;
+            }
+        })
+        .or_insert(operation);
+}

@@ -6,4 +6,5 @@
     reason = "helpers of tests are tests"
 )]
 
+mod blobs;
 mod harness;

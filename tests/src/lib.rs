@@ -1,6 +1,6 @@
 //! The harness: real parts that tests and benchmarks put Rootstock between.
 //!
-//! Owns: a Postgres, image servers that fail on command, small real image trees, a proxy that
+//! Owns: a Postgres, an S3 server, image servers that fail on command, small real image trees, a proxy that
 //! breaks connections, the built executable as a child process, and the unmodified `incus` and
 //! `lxc` clients. Refuses to know: what Rootstock should do with them; that is said in
 //! `tests/integration`. Start reading at [`remote::FakeRemote`] and [`tree::Tree`].
@@ -24,5 +24,6 @@ pub mod guard;
 pub mod postgres;
 pub mod process;
 pub mod remote;
+pub mod seaweed;
 pub mod tools;
 pub mod tree;

@@ -32,6 +32,15 @@ pub fn require(name: &str) -> anyhow::Result<PathBuf> {
     find(name).with_context(|| format!("{name} is not installed: run scripts/setup test"))
 }
 
+/// The S3 server SeaweedFS: the file that `ROOTSTOCK_WEED_BIN` names, else as by [`find`]. No test
+/// of blobs can do without.
+pub fn weed() -> anyhow::Result<PathBuf> {
+    env::var_os("ROOTSTOCK_WEED_BIN")
+        .map(PathBuf::from)
+        .or_else(|| find("weed"))
+        .context("SeaweedFS is not installed: run `make setup`, or set ROOTSTOCK_WEED_BIN to its `weed`")
+}
+
 /// Like [`find`], for what a test may lack on a developer's machine: says `NOT RUN` on the real
 /// standard error (the test runner hides what a passing test prints), and panics where a missing
 /// program is a mistake ([`must_run_everything`]).

@@ -56,29 +56,29 @@ pub enum BlobError {
     Interrupted,
     /// The store understood and said no (permissions, a missing bucket, a full disk): certainly
     /// failed, and it will fail again until somebody changes something.
-    #[error("the blob store refused to {operation}: {source}")]
+    #[error("the blob store refused to {operation}: {cause}")]
     Refused {
         /// What was being done.
         operation: Operation,
-        /// The cause, for the log.
-        source: Source,
+        /// The whole chain of what went wrong, for the log.
+        cause: Source,
     },
     /// The store could not be reached or is in trouble. Certainly nothing was changed that matters.
-    #[error("the blob store is not available to {operation}: {source}")]
+    #[error("the blob store is not available to {operation}: {cause}")]
     Unavailable {
         /// What was being done.
         operation: Operation,
-        /// The cause, for the log.
-        source: Source,
+        /// The whole chain of what went wrong, for the log.
+        cause: Source,
     },
     /// The request was sent and its answer is missing or says nothing: it may have taken effect.
     /// Everything this crate offers can be repeated, so repeating settles it.
-    #[error("the blob store did not answer whether it could {operation}: {source}")]
+    #[error("the blob store did not answer whether it could {operation}: {cause}")]
     OutcomeUnknown {
         /// What was being done.
         operation: Operation,
-        /// The cause, for the log.
-        source: Source,
+        /// The whole chain of what went wrong, for the log.
+        cause: Source,
     },
     /// The configuration cannot work.
     #[error("blob store configuration: {0}")]
@@ -257,11 +257,11 @@ impl BlobError {
         match refused {
             true => Self::Refused {
                 operation,
-                source: error.into(),
+                cause: error.into(),
             },
             false => Self::Unavailable {
                 operation,
-                source: error.into(),
+                cause: error.into(),
             },
         }
     }
@@ -283,17 +283,17 @@ impl BlobError {
         if refused {
             return Self::Refused {
                 operation,
-                source: error.into(),
+                cause: error.into(),
             };
         }
         match operation.changes_the_store() && !never_sent(&error) {
             true => Self::OutcomeUnknown {
                 operation,
-                source: error.into(),
+                cause: error.into(),
             },
             false => Self::Unavailable {
                 operation,
-                source: error.into(),
+                cause: error.into(),
             },
         }
     }
@@ -316,6 +316,14 @@ fn status_of(error: &object_store::Error) -> Option<u16> {
         let (_, rest) = text.split_once("status code: ")?;
         rest.get(..3)?.parse().ok()
     })
+}
+
+/// The error with everything that caused it, for types whose text holds only the outermost.
+pub(crate) fn full_text(error: &(dyn StdError + 'static)) -> String {
+    chain(error)
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(": ")
 }
 
 fn chain<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {

@@ -155,10 +155,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_flipped_bit_is_noticed(position in any::<prop::sample::Index>(), bit in 0..8) {
+        fn any_flipped_bit_is_noticed(position in any::<prop::sample::Index>(), bit in 0..8_u32) {
             let mut bytes = journal().to_bytes();
             let position = position.index(bytes.len());
-            bytes[position] ^= 1 << bit;
+            bytes[position] ^= 1_u8 << bit;
             prop_assert!(matches!(UploadJournal::from_bytes(&bytes), Err(BlobError::JournalUnusable(_))));
         }
 

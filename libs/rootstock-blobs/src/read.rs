@@ -46,10 +46,20 @@ impl BlobReader {
         range: Range<u64>,
         pieces: BoxStream<'static, Result<Bytes, BlobError>>,
     ) -> Self {
+        Self::guard_with(IDLE_TIMEOUT, store, size_bytes, range, pieces)
+    }
+
+    fn guard_with(
+        idle: Duration,
+        store: StoreKind,
+        size_bytes: u64,
+        range: Range<u64>,
+        pieces: BoxStream<'static, Result<Bytes, BlobError>>,
+    ) -> Self {
         let left = range.end - range.start;
         let stream = stream::unfold(Some((pieces, left)), move |state| async move {
             let (mut pieces, left) = state?;
-            match next_piece(&mut pieces, left).await {
+            match next_piece(idle, &mut pieces, left).await {
                 Ok(Some(piece)) => {
                     store.count_read(piece.len());
                     let left = left - piece.len() as u64;
@@ -68,15 +78,16 @@ impl BlobReader {
 }
 
 async fn next_piece(
+    idle: Duration,
     pieces: &mut BoxStream<'static, Result<Bytes, BlobError>>,
     left: u64,
 ) -> Result<Option<Bytes>, BlobError> {
     let unavailable = |why: &str| BlobError::Unavailable {
         operation: Operation::Read,
-        source: why.into(),
+        cause: why.into(),
     };
-    match tokio::time::timeout(IDLE_TIMEOUT, pieces.next()).await {
-        Err(_) => Err(unavailable("no byte came for 30 seconds")),
+    match tokio::time::timeout(idle, pieces.next()).await {
+        Err(_) => Err(unavailable("it fell silent in the middle of the content")),
         Ok(None) if left > 0 => Err(unavailable("the content ended too early")),
         Ok(None) => Ok(None),
         Ok(Some(piece)) => {
@@ -136,9 +147,15 @@ mod tests {
         }
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_silent_store_ends_with_an_error() {
-        let mut reader = BlobReader::guard(StoreKind::Local, 100, 0..1, stream::pending().boxed());
+        let mut reader = BlobReader::guard_with(
+            Duration::from_millis(1),
+            StoreKind::Local,
+            100,
+            0..1,
+            stream::pending().boxed(),
+        );
         assert!(matches!(
             reader.stream.next().await,
             Some(Err(BlobError::Unavailable { .. }))

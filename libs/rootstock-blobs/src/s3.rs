@@ -87,7 +87,7 @@ impl S3Store {
             Ok(Err(error)) => Err(BlobError::from_object_store(Operation::Check, error)),
             Err(elapsed) => Err(BlobError::Unavailable {
                 operation: Operation::Check,
-                source: elapsed.into(),
+                cause: elapsed.into(),
             }),
         }
     }
@@ -147,7 +147,7 @@ impl S3Store {
             Err(not_satisfiable) => Ok(not_satisfiable),
             Ok(_) => Err(BlobError::Unavailable {
                 operation: Operation::Read,
-                source: "the range was refused although the blob has it".into(),
+                cause: "the range was refused although the blob has it".into(),
             }),
         }
     }

@@ -1,14 +1,8 @@
 //! Where the bytes of an upload go: the one place that knows that there are two kinds.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 
 use crate::{error::BlobError, journal::Place, local::LocalUpload, s3::S3Upload, telemetry::StoreKind};
-
-/// How long [`crate::Upload::suspend`] and [`crate::Upload::finish`] may wait for one part that is
-/// already being stored. S3 requests end by themselves much earlier; this is for a disk that hangs.
-pub(crate) const SETTLE_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// The storing half of an upload; the hashing half is [`crate::hash::HashStage`].
 #[derive(Debug)]

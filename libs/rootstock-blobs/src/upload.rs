@@ -1,6 +1,6 @@
 //! A verified, resumable upload.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Duration};
 
 use bytes::Bytes;
 use rootstock_model::Digest;
@@ -10,13 +10,17 @@ use crate::{
     error::{BlobError, JournalProblem, Operation},
     hash::{HashStage, Hashes, PrefixHash},
     journal::UploadJournal,
-    sink::{SETTLE_TIMEOUT, Sink},
+    sink::Sink,
     telemetry::ActiveUpload,
 };
 
 /// Bytes are handed to the hashing and the storing half in batches of this size: large enough that
 /// the hand-over costs nothing, small enough that both halves work at the same time.
 const BATCH_BYTES: usize = 1024 * 1024;
+
+/// How long one batch or one part may keep an upload waiting. S3 requests end by themselves earlier;
+/// this is for a disk that hangs.
+const STALL_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// An upload being written. What [`Upload::write`] takes flows through the hashes and into the store at
 /// the same time; the blob becomes visible only by [`Upload::finish`], and only when its size and
@@ -192,15 +196,18 @@ impl Upload {
                 actual_bytes,
             });
         }
+        let mut flushed = false;
         while !bytes.is_empty() {
             let piece = bytes.split_to(self.room().min(bytes.len()));
             self.offset += piece.len() as u64;
             self.batch.push(piece);
             if self.room() == 0 || self.at_end_of_part() {
-                self.flush().await?;
+                bounded(Operation::Write, self.flush()).await?;
+                flushed = true;
             }
         }
-        let journal = self.harvest().await?;
+        // Sources deliver a few KiB at a time; once per batch is often enough to look.
+        let journal = if flushed { self.harvest().await? } else { None };
         self.condition = Condition::Good;
         Ok(journal)
     }
@@ -213,7 +220,7 @@ impl Upload {
     /// As for [`Upload::write`]; the last journal stays good.
     pub async fn suspend(mut self) -> Result<Option<UploadJournal>, BlobError> {
         self.enter()?;
-        self.settle(Operation::Write).await?;
+        bounded(Operation::Write, self.sink.settle()).await?;
         self.harvest().await
     }
 
@@ -347,7 +354,7 @@ impl Upload {
             });
         }
         if self.batch.len() > 0 {
-            self.flush().await?;
+            bounded(Operation::Write, self.flush()).await?;
         }
         let hashes = self.hashes.settle().await?;
         let actual = hashes.blob();
@@ -361,23 +368,16 @@ impl Upload {
     }
 
     async fn publish(&mut self) -> Result<(), BlobError> {
-        self.settle(Operation::Publish).await?;
-        let published = self.sink.publish().await;
+        let published = bounded(Operation::Publish, async {
+            self.sink.settle().await?;
+            self.sink.publish().await
+        })
+        .await;
         if let Err(BlobError::Refused { .. }) = published {
             // Its journal would lead here again and again.
             self.discard().await;
         }
         published
-    }
-
-    async fn settle(&mut self, operation: Operation) -> Result<(), BlobError> {
-        match tokio::time::timeout(SETTLE_TIMEOUT, self.sink.settle()).await {
-            Ok(settled) => settled,
-            Err(elapsed) => Err(BlobError::OutcomeUnknown {
-                operation,
-                source: elapsed.into(),
-            }),
-        }
     }
 
     /// Removes what was stored of wrong content. Failing at it changes nothing for the caller: the
@@ -395,5 +395,18 @@ impl Upload {
                 "could not remove an upload with wrong content"
             );
         }
+    }
+}
+
+async fn bounded<T>(
+    operation: Operation,
+    work: impl Future<Output = Result<T, BlobError>>,
+) -> Result<T, BlobError> {
+    match tokio::time::timeout(STALL_TIMEOUT, work).await {
+        Ok(result) => result,
+        Err(elapsed) => Err(BlobError::OutcomeUnknown {
+            operation,
+            cause: elapsed.into(),
+        }),
     }
 }

@@ -216,7 +216,7 @@ impl LocalUpload {
             Some(Ok(())) => Ok(()),
             Some(Err(error)) => Err(BlobError::OutcomeUnknown {
                 operation: Operation::Publish,
-                source: error.into(),
+                cause: error.into(),
             }),
         }
     }

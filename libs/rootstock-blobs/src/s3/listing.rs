@@ -13,7 +13,7 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{S3Store, upload::UploadId};
 use crate::{
-    error::{BlobError, Operation, Source},
+    error::{BlobError, Operation, Source, full_text},
     key::{Key, digest_of_object},
     store::OpenUpload,
 };
@@ -65,7 +65,10 @@ impl S3Store {
             let body = self
                 .fetch(&Path::default(), given, Operation::ListUploads)
                 .await?
-                .ok_or_else(|| trouble("there is no such bucket"))?;
+                .ok_or_else(|| BlobError::Refused {
+                    operation: Operation::ListUploads,
+                    cause: "there is no such bucket".into(),
+                })?;
             let page = parse_page(&body)?;
             let listed = page
                 .uploads
@@ -105,7 +108,7 @@ impl S3Store {
         // The URL holds a signature, which belongs in no log.
         let unavailable = |error: reqwest::Error| BlobError::Unavailable {
             operation,
-            source: error.without_url().into(),
+            cause: full_text(&error.without_url()).into(),
         };
         let mut response = self.http.get(url).send().await.map_err(unavailable)?;
         let status = response.status();
@@ -113,11 +116,11 @@ impl S3Store {
             return Ok(None);
         }
         if !status.is_success() {
-            let source = Source::from(format!("the service answered {status}"));
+            let cause = Source::from(format!("the service answered {status}"));
             return Err(
                 match status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS {
-                    true => BlobError::Refused { operation, source },
-                    false => BlobError::Unavailable { operation, source },
+                    true => BlobError::Refused { operation, cause },
+                    false => BlobError::Unavailable { operation, cause },
                 },
             );
         }
@@ -135,7 +138,7 @@ impl S3Store {
 fn parse_page(body: &[u8]) -> Result<Page, BlobError> {
     quick_xml::de::from_reader(body).map_err(|error| BlobError::Unavailable {
         operation: Operation::ListUploads,
-        source: error.into(),
+        cause: error.into(),
     })
 }
 
@@ -156,7 +159,7 @@ fn open_upload(upload: ListedUpload, now: OffsetDateTime) -> OpenUpload {
 fn trouble(why: &str) -> BlobError {
     BlobError::Unavailable {
         operation: Operation::ListUploads,
-        source: why.into(),
+        cause: why.into(),
     }
 }
 

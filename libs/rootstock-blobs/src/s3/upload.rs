@@ -78,6 +78,8 @@ struct Multipart {
     begun: usize,
     /// The parts that are stored, by index. They may become so in any order.
     stored: BTreeMap<usize, PartId>,
+    /// How many of them follow each other from the first.
+    stored_from_start: usize,
     /// The parts on their way; dropping the upload drops them.
     in_flight: JoinSet<object_store::Result<(usize, PartId)>>,
 }
@@ -156,6 +158,7 @@ impl S3Store {
         let mode = Mode::Multipart(Multipart {
             id,
             begun: stored.len(),
+            stored_from_start: stored.len(),
             stored,
             in_flight: JoinSet::new(),
         });
@@ -227,10 +230,10 @@ impl S3Upload {
         while let Some(finished) = multipart.in_flight.try_join_next() {
             multipart.note(finished)?;
         }
-        let parts = (0..)
-            .take_while(|index| multipart.stored.contains_key(index))
-            .count();
-        Ok((parts as u64 * self.part_size_bytes).min(self.size_bytes))
+        while multipart.stored.contains_key(&multipart.stored_from_start) {
+            multipart.stored_from_start += 1;
+        }
+        Ok((multipart.stored_from_start as u64 * self.part_size_bytes).min(self.size_bytes))
     }
 
     pub(crate) async fn settle(&mut self) -> Result<(), BlobError> {

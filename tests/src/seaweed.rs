@@ -143,6 +143,7 @@ impl SeaweedFs {
         let Some(mut child) = self.child.lock().await.take() else {
             return Ok(());
         };
+        self.forget_pid();
         kill(Pid::from_raw(child.id().try_into()?), Signal::SIGTERM)?;
         let gone = async {
             while child.try_wait()?.is_none() {
@@ -180,6 +181,11 @@ impl SeaweedFs {
             prefixes_made: AtomicU64::new(0),
             _guard: guard,
         })
+    }
+
+    /// Keeps the guard from killing whoever has this process id next.
+    fn forget_pid(&self) {
+        let _ = fs::remove_file(self.directory.join("pid"));
     }
 
     fn command(&self) -> Command {
@@ -258,6 +264,7 @@ impl Drop for SeaweedFs {
     fn drop(&mut self) {
         // Reaped here, so that the guard, which goes next, waits for nothing.
         if let Some(mut child) = self.child.get_mut().take() {
+            self.forget_pid();
             let _ = child.kill();
             let _ = child.wait();
         }

@@ -17,6 +17,7 @@ pub(crate) const MAX_PART_SIZE_BYTES: u64 = 64 * MIB;
 /// Which store to open. In a file: `kind = "local"` or `kind = "s3"` beside the fields of that kind.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
+#[allow(clippy::large_enum_variant, reason = "a process has one")]
 pub enum StoreConfig {
     /// A directory of this machine.
     Local(LocalConfig),

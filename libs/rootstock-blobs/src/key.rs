@@ -9,8 +9,8 @@ use rootstock_model::Digest;
 const BLOBS: &str = "blobs/sha256";
 /// The folder of staging files of the local store.
 const UPLOADS: &str = "uploads";
-/// Begins the name of a file that only proves that the store can be written.
-const PROBE_PREFIX: &str = ".probe.";
+/// The file that only proves that the store can be written.
+const PROBE: &str = "uploads/.probe";
 
 /// A place in a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub(crate) enum Key<'a> {
     /// A staging file (local only).
     Upload(&'a UploadName),
     /// A file that proves that the store can be written (local only).
-    Probe(&'a str),
+    Probe,
 }
 
 impl Key<'_> {
@@ -38,7 +38,7 @@ impl Key<'_> {
             Self::Blobs => BLOBS.to_owned(),
             Self::Uploads => UPLOADS.to_owned(),
             Self::Upload(name) => format!("{UPLOADS}/{}", name.as_str()),
-            Self::Probe(nonce) => format!("{UPLOADS}/{PROBE_PREFIX}{nonce}"),
+            Self::Probe => PROBE.to_owned(),
         }
     }
 
@@ -99,7 +99,7 @@ impl UploadName {
 const NONCE_CHARS: usize = 16;
 
 /// Sixteen random hex characters.
-pub(crate) fn nonce() -> String {
+fn nonce() -> String {
     format!("{:016x}", rand::random::<u64>())
 }
 
@@ -138,12 +138,11 @@ mod tests {
         let name = UploadName::new(&digest);
         assert_eq!(UploadName::parse(name.as_str()), Some(name.clone()));
         assert_eq!(name.digest(), Some(digest));
-        let probe = format!("{PROBE_PREFIX}{}", nonce());
         for text in [
             "",
             "..",
             "../x",
-            &probe,
+            ".probe",
             &format!("{digest}.short"),
             &format!("{digest}./../../../etc/a"),
         ] {

@@ -26,7 +26,7 @@ pub(crate) use upload::LocalUpload;
 use crate::{
     config::LocalConfig,
     error::{BlobError, Operation},
-    key::{Key, UploadName, nonce},
+    key::{Key, UploadName},
     store::{BlobInfo, OpenUpload},
 };
 
@@ -58,9 +58,10 @@ impl LocalStore {
     /// Proves that a file can be made and removed.
     pub(crate) async fn check(self: &Arc<Self>) -> Result<(), BlobError> {
         self.blocking(Operation::Check, |store| {
-            let probe = Key::Probe(&nonce()).file(&store.root);
-            File::create_new(&probe)?;
-            fs::remove_file(&probe)
+            let probe = Key::Probe.file(&store.root);
+            File::create(&probe)?;
+            // Another process may be checking the same store.
+            existing(fs::remove_file(&probe)).map(drop)
         })
         .await
     }

@@ -94,7 +94,8 @@ impl BlobStore {
         .await
     }
 
-    /// What the store knows of a blob; `None` when it is not there.
+    /// What the store knows of a blob; `None` when it is not there. (S3 gives the same answer when the
+    /// whole bucket is not there; [`BlobStore::check`] tells them apart.)
     ///
     /// # Errors
     ///

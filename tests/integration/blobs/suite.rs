@@ -35,6 +35,7 @@ run_on_both_stores! {
     an_aborted_upload_is_not_resumed
     an_upload_aborted_under_its_writer_does_not_become_visible
     a_dropped_upload_is_listed_until_it_is_aborted
+    a_cancelled_write_is_resumed_and_not_continued
     ranges_are_read
     a_missing_blob_is_not_found
     deleting_twice_is_fine
@@ -369,6 +370,33 @@ async fn a_dropped_upload_is_listed_until_it_is_aborted(subject: Subject) {
     for nonsense in ["", "nonsense", "../../x", "other/key?uploadId=1"] {
         other.abort_upload(nonsense).await.unwrap();
     }
+}
+
+async fn a_cancelled_write_is_resumed_and_not_continued(subject: Subject) {
+    let bytes = content(20, 4 * subject.part_size);
+    let digest = Digest::of(&bytes);
+    // A write that never had to wait was not cancelled, so this may take more than one attempt.
+    for _ in 0..20 {
+        let saved = interrupted_at(&subject, &bytes, subject.part_size).await;
+        let journal = UploadJournal::from_bytes(&saved).unwrap();
+        let mut upload = subject.store.resume_upload(&journal).await.unwrap();
+        let rest = bytes.slice(subject.part_size..);
+        if futures::FutureExt::now_or_never(upload.write(rest.clone())).is_some() {
+            upload.abort().await.unwrap();
+            continue;
+        }
+        let error = upload.write(rest).await.unwrap_err();
+        assert!(matches!(error, BlobError::Interrupted), "{error}");
+        assert!(matches!(upload.finish().await, Err(BlobError::Interrupted)));
+        let finished = finish_from(&subject.store, &journal, &bytes).await;
+        assert_eq!(
+            (finished.digest, finished.combined),
+            (digest, vec![fingerprint(&bytes)])
+        );
+        assert!(read(&subject.store, &digest, None).await.unwrap() == bytes);
+        return;
+    }
+    panic!("no write ever had to wait");
 }
 
 async fn ranges_are_read(subject: Subject) {

@@ -127,8 +127,7 @@ impl S3Store {
             offset,
             ..
         } = journal;
-        let whole_parts = parts.len() as u64 * part_size_bytes;
-        if whole_parts != *offset && !(*offset == *size_bytes && whole_parts > *offset) {
+        if (parts.len() as u64).checked_mul(*part_size_bytes) != Some(*offset) {
             return Err(BlobError::JournalUnusable(JournalProblem::Damaged));
         }
         let id = UploadId {
@@ -233,7 +232,7 @@ impl S3Upload {
         while multipart.stored.contains_key(&multipart.stored_from_start) {
             multipart.stored_from_start += 1;
         }
-        Ok((multipart.stored_from_start as u64 * self.part_size_bytes).min(self.size_bytes))
+        Ok(multipart.stored_from_start as u64 * self.part_size_bytes)
     }
 
     pub(crate) async fn settle(&mut self) -> Result<(), BlobError> {
@@ -249,7 +248,7 @@ impl S3Upload {
         let Mode::Multipart(multipart) = &self.mode else {
             return None;
         };
-        let count = usize::try_from(durable_bytes.div_ceil(self.part_size_bytes)).ok()?;
+        let count = usize::try_from(durable_bytes / self.part_size_bytes).ok()?;
         let parts = multipart
             .stored
             .values()

@@ -121,7 +121,10 @@ pub fn format_duration(duration: Duration) -> String {
     let ms = duration.as_millis();
     // A day is written as 24h: that is how the settings are known.
     let units = [(60 * 60 * 1000, "h"), (60 * 1000, "m"), (1000, "s")];
-    match units.iter().find(|(unit_ms, _)| ms > 0 && ms.is_multiple_of(*unit_ms)) {
+    match units
+        .iter()
+        .find(|(unit_ms, _)| ms > 0 && ms.is_multiple_of(*unit_ms))
+    {
         Some((unit_ms, unit)) => format!("{}{unit}", ms / unit_ms),
         None => format!("{ms}ms"),
     }

@@ -7,4 +7,5 @@
 )]
 
 mod blobs;
+mod catalog;
 mod harness;

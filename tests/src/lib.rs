@@ -16,6 +16,7 @@
 )]
 
 pub mod background;
+pub mod catalog;
 pub mod certificates;
 pub mod clients;
 pub mod corpus;

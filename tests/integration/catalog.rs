@@ -1,0 +1,35 @@
+//! The catalog over a real socket and a real Postgres; the test plays the worker.
+
+mod activation;
+mod ingest;
+mod leases;
+mod offers;
+mod watch;
+
+use rootstock_proto::catalog::v1::{Remote, RemoteMode};
+use rootstock_tests::{
+    catalog::{TestCatalog, config},
+    postgres::{Postgres, TestDatabase},
+};
+
+async fn start() -> (TestDatabase<'static>, TestCatalog) {
+    let database = Postgres::shared().await.unwrap().database().await.unwrap();
+    let catalog = TestCatalog::start(config(&database.url)).await.unwrap();
+    (database, catalog)
+}
+
+fn remote(name: &str) -> Remote {
+    Remote {
+        name: name.to_owned(),
+        url: format!("https://{name}.example"),
+        ..Remote::default()
+    }
+}
+
+fn on_demand(name: &str, keep_versions: i32) -> Remote {
+    Remote {
+        mode: RemoteMode::OnDemand.into(),
+        keep_versions,
+        ..remote(name)
+    }
+}

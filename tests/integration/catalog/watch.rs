@@ -1,0 +1,205 @@
+//! Watching: every change once, in order, from wherever a watcher comes.
+
+use std::collections::BTreeMap;
+
+use rootstock_proto::{
+    Error,
+    catalog::v1::{Change, ChangeOperation, Status, WatchRequest, WatchResponse, change::Resource},
+    sync::v1::WorkKind,
+};
+use rootstock_tests::catalog::TestCatalog;
+use tonic::Streaming;
+
+use super::{
+    offers::{fingerprint, image, snapshot},
+    remote, start,
+};
+
+async fn watch(catalog: &TestCatalog, from_revision: i64, initial_state: bool) -> Streaming<WatchResponse> {
+    let request = WatchRequest {
+        from_revision,
+        initial_state,
+    };
+    catalog.watches().watch(request).await.unwrap().into_inner()
+}
+
+/// Reads until the stream says that everything up to `revision` was sent.
+async fn read_until(stream: &mut Streaming<WatchResponse>, revision: i64) -> Vec<Change> {
+    let mut changes = vec![];
+    loop {
+        let response = stream.message().await.unwrap().unwrap();
+        changes.extend(response.changes);
+        if response.revision >= revision {
+            return changes;
+        }
+    }
+}
+
+async fn newest(catalog: &TestCatalog) -> i64 {
+    let mut stream = watch(catalog, 0, true).await;
+    loop {
+        let response = stream.message().await.unwrap().unwrap();
+        if response.revision > 0 {
+            return response.revision;
+        }
+    }
+}
+
+/// What a watcher has when it applies changes one after the other.
+fn apply(state: &mut BTreeMap<String, Resource>, changes: Vec<Change>) {
+    for change in changes {
+        let operation = change.operation();
+        let resource = change.resource.unwrap();
+        let key = match &resource {
+            Resource::Image(image) => format!("image {}", image.id),
+            Resource::Version(version) => {
+                format!(
+                    "version {} {}",
+                    version.image_id,
+                    version.version.as_ref().unwrap().number
+                )
+            }
+            Resource::Alias(alias) => format!("alias {} {} {}", alias.name, alias.r#type, alias.architecture),
+            Resource::Remote(remote) => format!("remote {}", remote.name),
+            Resource::Setting(_) => continue,
+        };
+        match operation {
+            ChangeOperation::Deleted => state.remove(&key),
+            _ => state.insert(key, resource),
+        };
+    }
+}
+
+#[tokio::test]
+async fn watchers_see_every_change_of_concurrent_writers_once_and_in_order() {
+    let (_database, catalog) = start().await;
+    catalog.add_remote(remote("images")).await.unwrap();
+    let live = watch(&catalog, 1, false).await;
+    let products: Vec<_> = (0..12)
+        .map(|number| image(&format!("product:{number}"), &[], &["20260101"]))
+        .collect();
+    catalog.offer(&snapshot(products)).await.unwrap();
+    let writers = (0..6).map(|writer| {
+        let catalog = &catalog;
+        async move {
+            for number in 0..4 {
+                if writer % 2 == 0 {
+                    catalog
+                        .add_remote(remote(&format!("remote-{writer}-{number}")))
+                        .await
+                        .unwrap();
+                } else {
+                    catalog.transfer().await.unwrap();
+                }
+            }
+        }
+    });
+    futures::future::join_all(writers).await;
+    let newest = newest(&catalog).await;
+    let watchers = [
+        live,
+        watch(&catalog, 1, false).await,
+        watch(&catalog, 5, false).await,
+    ];
+    for (mut watcher, from) in watchers.into_iter().zip([1, 1, 5]) {
+        let revisions: Vec<i64> = read_until(&mut watcher, newest)
+            .await
+            .iter()
+            .map(|change| change.revision)
+            .collect();
+        assert_eq!(revisions, (from..=newest).collect::<Vec<_>>());
+    }
+}
+
+#[tokio::test]
+async fn the_initial_state_is_what_the_changes_add_up_to() {
+    let (_database, catalog) = start().await;
+    catalog.add_remote(remote("images")).await.unwrap();
+    let product = |serials: &[&str]| snapshot(vec![image("debian:12", &["debian/12"], serials)]);
+    catalog.offer(&product(&["20260101"])).await.unwrap();
+    catalog.transfer().await.unwrap();
+    catalog.transfer().await.unwrap();
+    catalog.verify(fingerprint).await.unwrap();
+    let newest = newest(&catalog).await;
+    let (mut whole, mut added_up) = (BTreeMap::new(), BTreeMap::new());
+    apply(
+        &mut whole,
+        read_until(&mut watch(&catalog, 0, true).await, newest).await,
+    );
+    apply(
+        &mut added_up,
+        read_until(&mut watch(&catalog, 1, false).await, newest).await,
+    );
+    assert_eq!(whole, added_up);
+    assert_eq!(
+        whole.len(),
+        4,
+        "a remote, an image, a version and an alias: {whole:?}"
+    );
+}
+
+#[tokio::test]
+async fn an_activation_is_one_transaction_to_a_watcher() {
+    let (_database, catalog) = start().await;
+    catalog.add_remote(remote("images")).await.unwrap();
+    catalog
+        .offer(&snapshot(vec![image("debian:12", &["debian/12"], &["20260101"])]))
+        .await
+        .unwrap();
+    catalog.transfer().await.unwrap();
+    catalog.transfer().await.unwrap();
+    let mut live = watch(&catalog, 0, false).await;
+    catalog.verify(fingerprint).await.unwrap();
+    let response = live.message().await.unwrap().unwrap();
+    let kinds: Vec<_> = response
+        .changes
+        .iter()
+        .map(|change| match change.resource.as_ref().unwrap() {
+            Resource::Image(image) => ("image", image.status()),
+            Resource::Version(version) => ("version", version.version.as_ref().unwrap().status()),
+            Resource::Alias(_) => ("alias", Status::Unspecified),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(
+        kinds,
+        [
+            ("image", Status::Active),
+            ("version", Status::Active),
+            ("alias", Status::Unspecified)
+        ]
+    );
+    assert_eq!(response.revision, response.changes.last().unwrap().revision);
+}
+
+#[tokio::test]
+async fn a_revision_that_is_not_kept_or_yet_to_come_is_out_of_range() {
+    let (_database, catalog) = start().await;
+    let request = WatchRequest {
+        from_revision: 1_000,
+        initial_state: false,
+    };
+    let status = catalog.watches().watch(request).await.unwrap_err();
+    assert_eq!(
+        Error::from_status(&status),
+        Some(Error::RevisionOutOfRange { oldest: 1, newest: 0 })
+    );
+}
+
+#[tokio::test]
+async fn a_poll_that_finds_nothing_new_takes_no_revision() {
+    let (_database, catalog) = start().await;
+    catalog.add_remote(remote("images")).await.unwrap();
+    let offer = snapshot(vec![image("debian:12", &["debian/12"], &["20260101"])]);
+    catalog.offer(&offer).await.unwrap();
+    let before = newest(&catalog).await;
+    let request = rootstock_proto::catalog::v1::SyncRemoteRequest {
+        name: "images".to_owned(),
+        ..Default::default()
+    };
+    catalog.remotes().sync_remote(request).await.unwrap();
+    let again = catalog.claim(WorkKind::Poll).await.unwrap();
+    let recorded = catalog.submit(again.lease, &offer).await.unwrap();
+    assert_eq!((recorded.changed_versions, recorded.queued_transfers), (0, 0));
+    assert_eq!(newest(&catalog).await, before);
+}

@@ -179,7 +179,8 @@ CREATE TABLE catalog_revision (
     singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
     revision bigint NOT NULL
 );
-INSERT INTO catalog_revision (revision) VALUES (0);
+-- The empty catalog is a state too, and a watcher is told its revision: 0 would say none.
+INSERT INTO catalog_revision (revision) VALUES (1);
 
 CREATE TABLE changes (
     revision bigint PRIMARY KEY,

@@ -43,10 +43,12 @@ async fn every_real_index_is_listed_whole_and_its_resubmission_writes_nothing() 
     let Some(corpus) = corpus() else { return };
     // (file, products, container versions, virtual machine versions)
     let expected = [
-        ("incus-2026-one-product", 1, 1, 1),
+        ("incus-2026-one-product", 1, 1, 0),
         ("linuxcontainers-2022-11-17", 405, 1203, 312),
+        ("linuxcontainers-2023-04-24", 428, 1257, 337),
         ("lxd-2026-one-product", 1, 1, 1),
         ("ubuntu-iso-server", 0, 0, 0),
+        ("ubuntu-minimal-2023-11-15", 14, 407, 407),
     ];
     for (file, products, containers, virtual_machines) in expected {
         let snapshot = read(&corpus.join(format!("indexes/{file}.json.gz")));

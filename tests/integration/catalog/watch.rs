@@ -15,6 +15,9 @@ use super::{
     remote, start,
 };
 
+/// The revision of the first change of a catalog: the empty one has the revision before.
+const FIRST: i64 = 2;
+
 async fn watch(catalog: &TestCatalog, from_revision: i64, initial_state: bool) -> Streaming<WatchResponse> {
     let request = WatchRequest {
         from_revision,
@@ -74,7 +77,7 @@ fn apply(state: &mut BTreeMap<String, Resource>, changes: Vec<Change>) {
 async fn watchers_see_every_change_of_concurrent_writers_once_and_in_order() {
     let (_database, catalog) = start().await;
     catalog.add_remote(remote("images")).await.unwrap();
-    let live = watch(&catalog, 1, false).await;
+    let live = watch(&catalog, FIRST, false).await;
     let products: Vec<_> = (0..12)
         .map(|number| image(&format!("product:{number}"), &[], &["20260101"]))
         .collect();
@@ -98,10 +101,10 @@ async fn watchers_see_every_change_of_concurrent_writers_once_and_in_order() {
     let newest = newest(&catalog).await;
     let watchers = [
         live,
-        watch(&catalog, 1, false).await,
+        watch(&catalog, FIRST, false).await,
         watch(&catalog, 5, false).await,
     ];
-    for (mut watcher, from) in watchers.into_iter().zip([1, 1, 5]) {
+    for (mut watcher, from) in watchers.into_iter().zip([FIRST, FIRST, 5]) {
         let revisions: Vec<i64> = read_until(&mut watcher, newest)
             .await
             .iter()
@@ -128,7 +131,7 @@ async fn the_initial_state_is_what_the_changes_add_up_to() {
     );
     apply(
         &mut added_up,
-        read_until(&mut watch(&catalog, 1, false).await, newest).await,
+        read_until(&mut watch(&catalog, FIRST, false).await, newest).await,
     );
     assert_eq!(whole, added_up);
     assert_eq!(
@@ -182,7 +185,10 @@ async fn a_revision_that_is_not_kept_or_yet_to_come_is_out_of_range() {
     let status = catalog.watches().watch(request).await.unwrap_err();
     assert_eq!(
         Error::from_status(&status),
-        Some(Error::RevisionOutOfRange { oldest: 1, newest: 0 })
+        Some(Error::RevisionOutOfRange {
+            oldest: FIRST,
+            newest: FIRST - 1
+        })
     );
 }
 

@@ -8,11 +8,11 @@ use std::{fmt, str::FromStr};
 const KNOWN: &[(&str, &str, &[&str])] = &[
     ("i686", "i386", &["i586", "x86", "generic_32"]),
     ("x86_64", "amd64", &["generic_64", "amd64v2", "amd64v3"]),
-    ("armv6l", "armv6l", &["armv6"]),
+    ("armv6l", "armel", &["armv6", "arm"]),
     (
         "armv7l",
         "armhf",
-        &["armel", "arm", "armv7", "armv7a_hardfp", "armv7a_vfpv3_hardfp"],
+        &["armhfp", "armv7", "armv7a_hardfp", "armv7a_vfpv3_hardfp"],
     ),
     (
         "armv8l",

@@ -48,7 +48,8 @@ async fn every_real_index_is_listed_whole_and_its_resubmission_writes_nothing() 
         ("linuxcontainers-2023-04-24", 428, 1257, 337),
         ("lxd-2026-one-product", 1, 1, 1),
         ("ubuntu-iso-server", 0, 0, 0),
-        ("ubuntu-minimal-2023-11-15", 14, 407, 407),
+        // 407 of each are offered; one product has more than the hundred that are kept.
+        ("ubuntu-minimal-2023-11-15", 14, 329, 329),
     ];
     for (file, products, containers, virtual_machines) in expected {
         let snapshot = read(&corpus.join(format!("indexes/{file}.json.gz")));
@@ -85,7 +86,16 @@ async fn every_real_index_is_listed_whole_and_its_resubmission_writes_nothing() 
             left_out.iter().all(|one| !one.message.is_empty()),
             "{file}: {left_out:?}"
         );
-        assert_eq!(left_out.is_empty(), snapshot.left_out.is_empty(), "{file}");
+        let offered: usize = snapshot.images.iter().map(|image| image.versions.len()).sum();
+        let listed: usize = images
+            .iter()
+            .map(|image| image.version_count.unsigned_abs() as usize)
+            .sum();
+        assert_eq!(
+            left_out.len(),
+            snapshot.left_out.len() + offered - listed,
+            "{file}: {left_out:?}"
+        );
 
         let request = SyncRemoteRequest {
             name: "images".to_owned(),

@@ -180,19 +180,13 @@ impl ListedImage {
 }
 
 impl Exported {
-    /// The clients name the metadata `meta-…` and the root by the fingerprint.
+    /// The files have the names that the server gave them, which tell nothing: the metadata is an
+    /// archive with a `metadata.yaml`.
     fn read(directory: &Path) -> anyhow::Result<Self> {
-        let mut files = fs::read_dir(directory)?
-            .map(|entry| Ok(entry?.path()))
-            .collect::<std::io::Result<Vec<_>>>()?;
-        let is_root = |path: &PathBuf| {
-            !path
-                .file_name()
-                .and_then(|name| name.to_str())
-                .is_some_and(|name| name.starts_with("meta-"))
-        };
-        files.sort_by_key(is_root);
-        ensure!(!files.is_empty(), "nothing was exported");
+        let entries = fs::read_dir(directory)?.map(|entry| Ok(entry?.path()));
+        let mut files = entries.collect::<std::io::Result<Vec<_>>>()?;
+        ensure!((1..=2).contains(&files.len()), "exported are {files:?}");
+        files.sort_by_key(|file| !is_metadata(file));
         let contents = files
             .iter()
             .map(Content::file)
@@ -200,6 +194,20 @@ impl Exported {
         let fingerprint = Content::digest_of_all(&contents.iter().collect::<Vec<_>>())?;
         Ok(Self { files, fingerprint })
     }
+}
+
+fn is_metadata(file: &Path) -> bool {
+    let holds_it = || -> std::io::Result<bool> {
+        let mut archive = tar::Archive::new(liblzma::read::XzDecoder::new(fs::File::open(file)?));
+        // It is among the first; a root has very many entries.
+        for entry in archive.entries()?.take(100) {
+            if entry?.path()?.ends_with("metadata.yaml") {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    };
+    holds_it().unwrap_or(false)
 }
 
 /// Go prints an empty list that was never made as `null`.

@@ -1,7 +1,18 @@
 //! The accept loop: connections, their limits and their orderly end. What is served on them is
 //! somebody else's: [`grpc::server::stack`](crate::grpc::server::stack), or any tower service.
 
-use std::{convert::Infallible, future::Future, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    future::{Future, ready},
+    io,
+    net::SocketAddr,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use axum::{body::Body, extract::ConnectInfo};
 use http::{Extensions, Request, Response};
@@ -16,8 +27,9 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
-    time::{Instant, timeout, timeout_at},
+    time::{Instant, sleep, timeout, timeout_at},
 };
+use tokio_util::io::InspectReader;
 use tower::{Service, ServiceExt as _};
 
 use crate::Shutdown;
@@ -26,6 +38,9 @@ use crate::Shutdown;
 /// end give them back.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 
+/// How much tells HTTP/2 from HTTP/1, in bytes. A request of either is longer.
+const HTTP2_PREFACE_BYTES: u64 = 24;
+
 /// Limits of one listener. The defaults suit services that talk to each other.
 #[derive(Debug, Clone)]
 pub struct ListenOptions {
@@ -33,8 +48,8 @@ pub struct ListenOptions {
     pub max_connections: usize,
     /// Requests open at a time on one HTTP/2 connection; the peer is told and keeps the rest back.
     pub max_streams_per_connection: u32,
-    /// Time from `accept` to the end of the handshake (or, without one, to the first byte), and for
-    /// the head of an HTTP/1 request. A connection that is slower is closed.
+    /// Time for the handshake, for the first bytes after it, and for the head of each HTTP/1 request.
+    /// A connection that is slower is closed.
     pub handshake_timeout: Duration,
     /// How long an HTTP/2 connection may be silent before it is asked for a sign of life.
     pub keepalive_interval: Duration,
@@ -82,7 +97,8 @@ where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
 {
-    serve_with(listener, wait_for_first_byte, service, options, shutdown).await
+    let none = |stream| ready(Ok((stream, Extensions::new())));
+    serve_with(listener, none, service, options, shutdown).await
 }
 
 /// As [`serve`], with a handshake (TLS) before the first request. What the handshake learned of the
@@ -119,10 +135,11 @@ where
             accepted = accept(&listener, &places) => accepted,
         };
         let connection = serve_connection(
-            timeout(options.handshake_timeout, handshake(stream)),
+            handshake(stream),
             peer,
             service.clone(),
             Arc::clone(&builder),
+            options.handshake_timeout,
             shutdown.clone(),
         );
         connections.spawn(async move {
@@ -157,7 +174,7 @@ async fn accept(
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept connections, trying again");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+                sleep(ACCEPT_PAUSE).await;
             }
         }
     }
@@ -170,23 +187,19 @@ fn concerns_one_peer(error: &io::Error) -> bool {
     )
 }
 
-async fn wait_for_first_byte(stream: TcpStream) -> io::Result<(TcpStream, Extensions)> {
-    stream.readable().await?;
-    Ok((stream, Extensions::new()))
-}
-
 async fn serve_connection<S, Io>(
-    handshake: impl Future<Output = Result<io::Result<(Io, Extensions)>, tokio::time::error::Elapsed>>,
+    handshake: impl Future<Output = io::Result<(Io, Extensions)>>,
     peer: SocketAddr,
     service: S,
     builder: Arc<Builder<TokioExecutor>>,
+    handshake_timeout: Duration,
     shutdown: Shutdown,
 ) where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
     Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let (io, mut extensions) = match shutdown.race(handshake).await {
+    let (io, mut extensions) = match shutdown.race(timeout(handshake_timeout, handshake)).await {
         Some(Ok(Ok(accepted))) => accepted,
         Some(Ok(Err(error))) => return tracing::debug!(%peer, %error, "handshake failed"),
         Some(Err(_elapsed)) => return tracing::debug!(%peer, "handshake took too long"),
@@ -198,13 +211,29 @@ async fn serve_connection<S, Io>(
         request.extensions_mut().extend(extensions.clone());
         request
     });
+    let read_bytes = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&read_bytes);
+    let io = InspectReader::new(io, move |read: &[u8]| {
+        counted.fetch_add(read.len() as u64, Ordering::Relaxed);
+    });
     let connection = builder.serve_connection(TokioIo::new(io), TowerToHyperService::new(service));
     let mut connection = pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = shutdown.triggered() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+    let mut undecided = pin!(sleep(handshake_timeout));
+    let mut begun = false;
+    let ended = loop {
+        tokio::select! {
+            ended = connection.as_mut() => break ended,
+            () = shutdown.triggered() => {
+                connection.as_mut().graceful_shutdown();
+                break connection.await;
+            }
+            // hyper waits without limit for the bytes that tell HTTP/2 from HTTP/1.
+            () = undecided.as_mut(), if !begun => {
+                begun = read_bytes.load(Ordering::Relaxed) >= HTTP2_PREFACE_BYTES;
+                if !begun {
+                    return tracing::debug!(%peer, "nothing was asked in time");
+                }
+            }
         }
     };
     if let Err(error) = ended {

@@ -109,4 +109,20 @@ mod tests {
         shutdown.trigger();
         assert_eq!(shutdown.race(std::future::pending::<u8>()).await, None);
     }
+
+    #[tokio::test]
+    async fn a_signal_triggers() {
+        let shutdown = Shutdown::new();
+        let mut listening = std::pin::pin!(shutdown.clone().trigger_on_signals());
+        // Installs the handlers: from here on the signal does not end this process.
+        assert!(futures::poll!(listening.as_mut()).is_pending());
+        let own_id = std::process::id().to_string();
+        let sent = std::process::Command::new("kill")
+            .args(["-TERM", &own_id])
+            .status()
+            .unwrap();
+        assert!(sent.success());
+        listening.await.unwrap();
+        assert!(shutdown.is_triggered());
+    }
 }

@@ -47,8 +47,7 @@ pub struct Tasks {
 pub struct TaskFailure {
     /// The name it was spawned with.
     pub task: String,
-    /// What it failed of.
-    #[source]
+    /// How it ended.
     pub how: Failure,
 }
 

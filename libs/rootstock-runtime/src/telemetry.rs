@@ -1,15 +1,16 @@
 //! Logs, traces and metrics of the process: set up once, whatever number of services it runs.
 
-use std::time::Duration;
+use std::{io::IsTerminal as _, time::Duration};
 
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use opentelemetry::{KeyValue, trace::TracerProvider as _};
 use opentelemetry_otlp::{ExporterBuildError, SpanExporter, WithExportConfig as _};
 use opentelemetry_sdk::{Resource, trace::SdkTracerProvider};
 use serde::{Deserialize, Serialize};
+use tracing::{Level, Metadata};
 use tracing_subscriber::{
     EnvFilter, Layer as _,
-    filter::{FilterFn, ParseError},
+    filter::{FilterFn, LevelFilter, ParseError},
     layer::SubscriberExt as _,
     util::{SubscriberInitExt as _, TryInitError},
 };
@@ -53,8 +54,8 @@ const COUNTS: [f64; 10] = [
 pub struct TelemetryConfig {
     /// How log lines look.
     pub log_format: LogFormat,
-    /// What is logged and traced, in the syntax of `tracing_subscriber::EnvFilter`: a level, or
-    /// `target=level` separated by commas.
+    /// What is logged, in the syntax of `tracing_subscriber::EnvFilter`: a level, or `target=level`
+    /// separated by commas. Traces are not affected.
     pub log_filter: String,
     /// Where spans are sent: the `http://` or `https://` URL of an OTLP collector that speaks gRPC.
     /// Traces are not exported without it, but still carried from process to process.
@@ -141,20 +142,22 @@ pub fn init(config: &TelemetryConfig, service: &'static str) -> Result<Telemetry
     let tracer = tracer_provider(config, service)?;
     let spans = tracing_opentelemetry::layer()
         .with_tracer(tracer.tracer("rootstock"))
-        .with_filter(FilterFn::new(|metadata| {
-            !is_exporter_machinery(metadata.target())
-        }));
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+        .with_filter(traced());
+    let stderr = std::io::stderr;
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(stderr)
+        .with_ansi(stderr().is_terminal());
     let lines = match config.log_format {
         LogFormat::Text => lines.boxed(),
         LogFormat::Json => lines.json().flatten_event(true).with_span_list(false).boxed(),
     };
     tracing_subscriber::registry()
-        .with(parse_filter(&config.log_filter)?)
         .with(spans)
-        .with(lines)
+        .with(lines.with_filter(parse_filter(&config.log_filter)?))
         .try_init()?;
-    log_panics();
+    if config.log_format == LogFormat::Json {
+        log_panics();
+    }
 
     let metrics = Metrics {
         prometheus: prometheus_builder()?.install_recorder()?,
@@ -229,15 +232,17 @@ fn tracer_provider(
     Ok(provider.build())
 }
 
-/// Spans made by the parts that send spans would be sent too, for ever.
+/// What becomes part of a trace, whatever is logged: a quiet log is no reason to lose traces. Spans
+/// made by the parts that send spans do not, or they would be sent too, for ever.
+fn traced() -> FilterFn {
+    let kept: fn(&Metadata<'_>) -> bool =
+        |metadata| *metadata.level() <= Level::INFO && !is_exporter_machinery(metadata.target());
+    FilterFn::new(kept).with_max_level_hint(LevelFilter::INFO)
+}
+
 fn is_exporter_machinery(target: &str) -> bool {
-    ["h2", "hyper", "hyper_util", "opentelemetry", "tonic", "tower"]
-        .iter()
-        .any(|machinery| {
-            target.strip_prefix(machinery).is_some_and(|rest| {
-                rest.is_empty() || rest.starts_with("::") || rest.starts_with('_') || rest.starts_with('-')
-            })
-        })
+    let root = target.split("::").next().unwrap_or_default();
+    matches!(root, "h2" | "hyper" | "hyper_util" | "tonic" | "tower") || root.starts_with("opentelemetry")
 }
 
 fn prometheus_builder() -> Result<PrometheusBuilder, BuildError> {
@@ -247,7 +252,8 @@ fn prometheus_builder() -> Result<PrometheusBuilder, BuildError> {
         .set_buckets_for_metric(Matcher::Suffix("_bytes".to_owned()), &BYTES)
 }
 
-/// A panic becomes a log line like any other; who catches it decides what it means.
+/// A panic becomes a log line like any other, where a line that is not JSON would be one too many.
+/// Who catches it decides what it means.
 fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let location = panic.location().map(ToString::to_string);

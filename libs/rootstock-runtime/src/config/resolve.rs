@@ -5,7 +5,7 @@
 
 use figment::{
     Figment,
-    error::{Error, Kind},
+    error::{Actual, Error, Kind},
     providers::Serialized,
     value::{Dict, Value},
 };
@@ -135,13 +135,28 @@ fn take_out(error: Error, layers: &mut [Layer], mistakes: &mut Vec<Mistake>) -> 
 
 fn describe(kind: &Kind) -> String {
     match kind {
-        Kind::InvalidType(actual, expected) => format!("found {actual}, expected {expected}"),
-        Kind::InvalidValue(actual, expected) => format!("{actual} cannot be, expected {expected}"),
+        Kind::InvalidType(found, expected) | Kind::InvalidValue(found, expected) => {
+            format!("found {}, expected {expected}", shown(found))
+        }
         Kind::UnknownField(..) => "unknown key".to_owned(),
         Kind::UnknownVariant(found, expected) => {
             format!("{found:?} is none of the choices: {}", expected.join(", "))
         }
         Kind::MissingField(name) => format!("{name} is missing"),
+        other => other.to_string(),
+    }
+}
+
+/// A value as an operator wrote it, where figment would name its type.
+fn shown(found: &Actual) -> String {
+    match found {
+        Actual::Bool(value) => value.to_string(),
+        Actual::Unsigned(value) => value.to_string(),
+        Actual::Signed(value) => value.to_string(),
+        Actual::Float(value) => value.to_string(),
+        Actual::Str(value) => format!("{value:?}"),
+        Actual::Seq => "a list".to_owned(),
+        Actual::Map => "a table".to_owned(),
         other => other.to_string(),
     }
 }

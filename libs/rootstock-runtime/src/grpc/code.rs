@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn the_code_is_found_below_wrappers() {
-        let error = std::io::Error::other(Status::data_loss("gone"));
+        let error = axum::Error::new(Status::data_loss("gone"));
         assert_eq!(code_of_error(&error), Code::DataLoss);
         assert_eq!(code_of_error(&std::io::Error::other("cut")), Code::Unknown);
     }

@@ -75,7 +75,8 @@ impl Call {
         if is_servers_fault(code) {
             self.span.record("otel.status_code", "ERROR");
         }
-        tracing::debug!(parent: &self.span, code = name, elapsed_ms = elapsed.as_millis(), "call ended");
+        let elapsed_ms = elapsed.as_secs_f64() * 1000.0;
+        tracing::debug!(parent: &self.span, code = name, elapsed_ms, "call ended");
     }
 }
 

@@ -46,7 +46,7 @@ pub(crate) async fn trace_request(mut request: Request, next: Next) -> Response 
     let id = RequestId::of(request.headers()).unwrap_or_else(RequestId::random);
     let span = info_span!(
         "request",
-        otel.name = request.uri().path(),
+        otel.name = rpc_name(request.uri().path()),
         otel.kind = "server",
         otel.status_code = Empty,
         rpc.grpc.status = Empty,
@@ -70,11 +70,16 @@ pub(crate) async fn trace_request(mut request: Request, next: Next) -> Response 
 pub(crate) fn client_span(path: &str) -> Span {
     info_span!(
         "call",
-        otel.name = path,
+        otel.name = rpc_name(path),
         otel.kind = "client",
         otel.status_code = Empty,
         rpc.grpc.status = Empty,
     )
+}
+
+/// `package.Service/Method`, as traces name calls.
+fn rpc_name(path: &str) -> &str {
+    path.strip_prefix('/').unwrap_or(path)
 }
 
 /// A body that is produced inside a span and keeps it open.

@@ -9,3 +9,4 @@
 mod blobs;
 mod catalog;
 mod harness;
+mod runtime;

@@ -26,5 +26,6 @@ pub mod postgres;
 pub mod process;
 pub mod remote;
 pub mod seaweed;
+pub mod telemetry;
 pub mod tools;
 pub mod tree;

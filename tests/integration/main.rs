@@ -9,4 +9,5 @@
 mod blobs;
 mod catalog;
 mod harness;
+mod layout;
 mod runtime;

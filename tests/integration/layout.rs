@@ -1,0 +1,136 @@
+//! The rules of the tree: what no crate may name, whatever is convenient.
+
+use std::{collections::BTreeSet, fs, path::Path};
+
+use rootstock_tests::tools::repository_root;
+
+const SERVICES: [&str; 3] = ["rootstock-catalog", "rootstock-sync", "rootstock-gateway"];
+const IO: [&str; 6] = ["tokio", "tonic", "sqlx", "object_store", "axum", "reqwest"];
+
+/// (crate's directory, crates that it must not depend on), as ARCHITECTURE.md has it.
+fn rules() -> Vec<(&'static str, Vec<&'static str>)> {
+    let others = |own: &str| {
+        SERVICES
+            .into_iter()
+            .filter(|service| *service != own)
+            .collect::<Vec<_>>()
+    };
+    vec![
+        ("libs/rootstock-model", IO.to_vec()),
+        ("libs/rootstock-simplestreams", IO.to_vec()),
+        (
+            "libs/rootstock-runtime",
+            vec![
+                "rootstock-model",
+                "rootstock-proto",
+                "rootstock-simplestreams",
+                "rootstock-blobs",
+            ],
+        ),
+        ("libs/rootstock-proto", vec!["sqlx", "object_store", "axum"]),
+        ("libs/rootstock-blobs", vec!["tonic", "sqlx"]),
+        (
+            "services/rootstock-catalog",
+            [
+                vec!["object_store", "reqwest", "rootstock-blobs"],
+                others("rootstock-catalog"),
+            ]
+            .concat(),
+        ),
+        (
+            "services/rootstock-sync",
+            [vec!["sqlx"], others("rootstock-sync")].concat(),
+        ),
+        (
+            "services/rootstock-gateway",
+            [vec!["sqlx"], others("rootstock-gateway")].concat(),
+        ),
+    ]
+}
+
+/// The names that a manifest depends on outside of tests and build scripts.
+fn dependencies(manifest: &Path) -> BTreeSet<String> {
+    let text = fs::read_to_string(manifest).unwrap();
+    let section = text
+        .split("\n[")
+        .find(|section| section.starts_with("dependencies]"))
+        .unwrap();
+    let names = section
+        .lines()
+        .skip(1)
+        .filter_map(|line| line.split(['.', ' ', '=']).next());
+    names
+        .filter(|name| !name.is_empty() && !name.starts_with('#'))
+        .map(|name| name.replace('_', "-"))
+        .collect()
+}
+
+/// Every file of Rust below a directory.
+fn sources(directory: &Path, found: &mut Vec<String>) {
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(fs::read_to_string(&path).unwrap());
+        }
+    }
+}
+
+#[test]
+fn no_crate_names_what_it_must_not() {
+    for (directory, forbidden) in rules() {
+        let root = repository_root().join(directory);
+        let dependencies = dependencies(&root.join("Cargo.toml"));
+        assert!(
+            !dependencies.is_empty(),
+            "{directory} depends on nothing: the manifest was misread"
+        );
+        for name in forbidden {
+            assert!(
+                !dependencies.contains(&name.replace('_', "-")),
+                "{directory} must not depend on {name}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_runtime_knows_nothing_about_images() {
+    let mut found = vec![];
+    sources(&repository_root().join("libs/rootstock-runtime/src"), &mut found);
+    assert!(found.len() > 5);
+    for source in found {
+        let code = source.lines().filter(|line| !line.trim_start().starts_with("//"));
+        for line in code {
+            assert!(
+                !line.to_lowercase().contains("fingerprint") && !line.contains("Image"),
+                "{line}"
+            );
+        }
+    }
+}
+
+#[test]
+fn only_the_catalog_speaks_sql_and_only_blobs_write_objects() {
+    for (name, owner) in [
+        ("sqlx", "services/rootstock-catalog"),
+        ("object_store", "libs/rootstock-blobs"),
+    ] {
+        for parent in ["libs", "services"] {
+            for entry in fs::read_dir(repository_root().join(parent)).unwrap() {
+                let directory = entry.unwrap().path();
+                // The executable makes the database that it supervises; it queries nothing.
+                if directory.ends_with(owner) || directory.ends_with("services/rootstock") {
+                    continue;
+                }
+                let dependencies = dependencies(&directory.join("Cargo.toml"));
+                assert!(
+                    !dependencies.contains(&name.replace('_', "-")),
+                    "{} names {name}",
+                    directory.display()
+                );
+            }
+        }
+    }
+}

@@ -11,6 +11,7 @@ use rootstock_proto::catalog::v1::ChangeOperation;
 
 use crate::{
     failure::Failure,
+    metrics,
     queries::{
         blobs, images, remotes, settings, versions,
         versions::Waiting,
@@ -94,6 +95,7 @@ fn pair(version: &Waiting) -> Option<(Digest, Digest)> {
 
 async fn fail_version(writer: &mut Writer, version: &Waiting, message: &str) -> Result<(), Failure> {
     tracing::warn!(image.id = version.image_id, error = message, "version refused");
+    metrics::refused();
     versions::set_status(writer.connection(), &[version.id], Status::Error, message).await?;
     writer.version(version.id, ChangeOperation::Updated);
     writer.image(&version.image_id, ChangeOperation::Updated);
@@ -104,6 +106,7 @@ async fn activate(writer: &mut Writer, activated: &[Waiting]) -> Result<(), Fail
     if activated.is_empty() {
         return Ok(());
     }
+    metrics::activated(activated.len());
     let ids: Vec<i64> = activated.iter().map(|version| version.id).collect();
     versions::set_status(writer.connection(), &ids, Status::Active, "").await?;
     for version in activated {

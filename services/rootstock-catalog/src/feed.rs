@@ -16,7 +16,7 @@ use rootstock_runtime::{Shutdown, health::Component};
 use sqlx::{PgPool, postgres::PgListener};
 use tokio::sync::watch;
 
-use crate::failure::Failure;
+use crate::{failure::Failure, metrics};
 
 /// Postgres channel that says: the log grew.
 pub(crate) const CHANGES_CHANNEL: &str = "rootstock_changes";
@@ -110,8 +110,10 @@ impl Feed {
         component.ready();
         // What was announced while nobody listened.
         self.work.send_modify(|count| *count += 1);
+        metrics::revision(*self.head.borrow());
         loop {
             self.advance().await?;
+            metrics::connections(&self.pool);
             // Without a word for so long, the log is looked at all the same.
             if let Ok(notification) = tokio::time::timeout(LOOK_INTERVAL, listener.recv()).await
                 && notification?.channel() == WORK_CHANNEL
@@ -136,6 +138,7 @@ impl Feed {
                 ring.drain(..surplus);
             }
             self.head.send_replace(last);
+            metrics::revision(last);
         }
     }
 }

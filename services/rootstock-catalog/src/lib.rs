@@ -13,6 +13,7 @@ mod config;
 mod failure;
 mod feed;
 mod maintenance;
+mod metrics;
 mod plan_message;
 mod queries;
 mod request;
@@ -108,6 +109,7 @@ pub async fn run(
     readiness: Readiness,
     shutdown: Shutdown,
 ) -> Result<(), StartError> {
+    metrics::describe();
     let component = readiness.register("catalog");
     component.not_ready("the database is not reachable");
     let pool = pool(&config)?;

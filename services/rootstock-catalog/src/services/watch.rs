@@ -20,6 +20,7 @@ use crate::{
     Catalog,
     failure::Failure,
     feed,
+    metrics::OpenWatch,
     queries::{aliases, images, remotes, settings, versions},
 };
 
@@ -56,6 +57,7 @@ impl WatchService for Watches {
         };
         let shutdown = self.shutdown.clone();
         self.tasks.spawn(async move {
+            let _open = OpenWatch::begin();
             let ended = shutdown.race(watcher.run(start)).await;
             if let Some((Err(Stop::Failed(failure)), sender)) = ended {
                 // The client may be gone as well.

@@ -22,6 +22,7 @@ use tonic::{Request, Response, Streaming};
 use crate::{
     Catalog, activation,
     failure::Failure,
+    metrics,
     queries::{
         blobs::{self, Combination},
         remotes, settings, sync_runs, versions,
@@ -337,6 +338,7 @@ async fn fail(catalog: &Catalog, request: FailRequest) -> Result<(), Failure> {
     let failures = u32::try_from(held.failed_attempts).unwrap_or(0).saturating_add(1);
     let delay = catalog.retry.delay(failures, retry_after, rand::random());
     let kind = WorkKind::try_from(i32::from(held.kind)).unwrap_or_default();
+    metrics::failed(held.kind);
     match kind {
         WorkKind::Poll => match sync_runs::plan_run(writer.connection(), &held.subject).await? {
             Some(_) => {

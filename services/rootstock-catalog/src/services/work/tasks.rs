@@ -12,6 +12,7 @@ use sqlx::PgConnection;
 use crate::{
     Catalog,
     failure::Failure,
+    metrics,
     queries::{
         remotes, sync_runs,
         work::{self, Claimed},
@@ -42,6 +43,7 @@ pub(super) async fn claim(
     let claimed = work::claim(&mut transaction, worker, kinds, max, catalog.lease_duration).await?;
     let mut found = Vec::with_capacity(claimed.len());
     for piece in claimed {
+        metrics::claimed(piece.kind);
         let task = match WorkKind::try_from(i32::from(piece.kind)) {
             Ok(WorkKind::Poll) => poll(&mut transaction, &piece).await?,
             Ok(WorkKind::Transfer) => transfer(&mut transaction, &piece).await?,

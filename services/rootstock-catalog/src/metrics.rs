@@ -1,0 +1,103 @@
+//! The catalog's metrics: every name, and what it means.
+//!
+//! | name | kind | labels | |
+//! |---|---|---|---|
+//! | `rootstock_catalog_revision` | gauge | | the newest revision that this catalog's watchers can see |
+//! | `rootstock_catalog_watchers` | gauge | | open watches |
+//! | `rootstock_catalog_versions_activated_total` | counter | | versions that turned active |
+//! | `rootstock_catalog_versions_refused_total` | counter | | versions whose bytes are not what their remote claims |
+//! | `rootstock_catalog_work_claimed_total` | counter | `kind` | pieces of work given to workers |
+//! | `rootstock_catalog_work_failed_total` | counter | `kind` | failures that workers told of |
+//! | `rootstock_catalog_database_connections` | gauge | `state` | `open`, `idle`: those of the pool |
+//!
+//! gRPC calls count under `rootstock_grpc_server_*`, as in every process.
+
+use metrics::{counter, describe_counter, describe_gauge, gauge};
+use rootstock_proto::sync::v1::WorkKind;
+use sqlx::PgPool;
+
+/// Describes the metrics.
+pub(crate) fn describe() {
+    describe_gauge!(
+        "rootstock_catalog_revision",
+        "The newest revision that watchers can see."
+    );
+    describe_gauge!("rootstock_catalog_watchers", "Open watches.");
+    describe_counter!(
+        "rootstock_catalog_versions_activated_total",
+        "Versions that turned active."
+    );
+    describe_counter!(
+        "rootstock_catalog_versions_refused_total",
+        "Versions whose bytes are not what their remote claims."
+    );
+    describe_counter!(
+        "rootstock_catalog_work_claimed_total",
+        "Pieces of work given to workers, by kind."
+    );
+    describe_counter!(
+        "rootstock_catalog_work_failed_total",
+        "Failures that workers told of, by kind."
+    );
+    describe_gauge!(
+        "rootstock_catalog_database_connections",
+        "Connections of the pool, by state."
+    );
+}
+
+/// The feed has come to this revision.
+pub(crate) fn revision(revision: i64) {
+    gauge!("rootstock_catalog_revision").set(revision as f64);
+}
+
+/// How many connections there are, as of now.
+pub(crate) fn connections(pool: &PgPool) {
+    gauge!("rootstock_catalog_database_connections", "state" => "open").set(f64::from(pool.size()));
+    gauge!("rootstock_catalog_database_connections", "state" => "idle").set(pool.num_idle() as f64);
+}
+
+/// Versions turned active.
+pub(crate) fn activated(versions: usize) {
+    counter!("rootstock_catalog_versions_activated_total").increment(versions as u64);
+}
+
+/// A version was refused.
+pub(crate) fn refused() {
+    counter!("rootstock_catalog_versions_refused_total").increment(1);
+}
+
+/// Work was given to a worker.
+pub(crate) fn claimed(kind: i16) {
+    counter!("rootstock_catalog_work_claimed_total", "kind" => label(kind)).increment(1);
+}
+
+/// A worker told of a failure.
+pub(crate) fn failed(kind: i16) {
+    counter!("rootstock_catalog_work_failed_total", "kind" => label(kind)).increment(1);
+}
+
+/// Counts a watch as open while it lives.
+pub(crate) struct OpenWatch;
+
+impl OpenWatch {
+    pub(crate) fn begin() -> Self {
+        gauge!("rootstock_catalog_watchers").increment(1);
+        Self
+    }
+}
+
+impl Drop for OpenWatch {
+    fn drop(&mut self) {
+        gauge!("rootstock_catalog_watchers").decrement(1);
+    }
+}
+
+fn label(kind: i16) -> &'static str {
+    match WorkKind::try_from(i32::from(kind)) {
+        Ok(WorkKind::Poll) => "poll",
+        Ok(WorkKind::Transfer) => "transfer",
+        Ok(WorkKind::Verify) => "verify",
+        Ok(WorkKind::Sweep) => "sweep",
+        Ok(WorkKind::Unspecified) | Err(_) => "unknown",
+    }
+}

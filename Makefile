@@ -18,7 +18,8 @@ setup: ## Install into .tools/ what building and testing needs
 
 run: ## Start everything in one process, data in ./data
 	scripts/setup run
-	cargo run --bin rootstock -- standalone --data-dir data
+	cargo build --workspace
+	$(or $(CARGO_TARGET_DIR),target)/debug/rootstock standalone --data-dir data
 
 demo: ## Mirror a small image server and export an image from it (ONCE=1: then end)
 	scripts/setup run
@@ -32,7 +33,8 @@ test: ## Run every test, those with real servers and clients included
 
 bench: ## Measure mirroring and polling beside curl and sstream-mirror
 	scripts/setup bench
-	cargo bench --workspace
+	cargo build --workspace --release
+	cargo bench --workspace --bench '*'
 
 lint: ## Check format, clippy, contracts and prepared queries
 	scripts/setup lint

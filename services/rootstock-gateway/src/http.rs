@@ -2,6 +2,7 @@
 
 mod blob;
 pub(crate) mod conditional;
+mod download;
 mod range;
 
 use std::{sync::Arc, time::Duration};
@@ -13,13 +14,12 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{any, get},
 };
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header, uri::Authority};
 use rootstock_blobs::BlobStore;
-use tokio::{
-    sync::{Semaphore, watch},
-    time::Instant,
-};
+use tokio::{sync::watch, time::Instant};
 use tower_http::cors::CorsLayer;
+
+pub(crate) use download::Downloads;
 
 use crate::{
     GatewayConfig,
@@ -34,7 +34,7 @@ pub(crate) struct Edge {
     model: watch::Receiver<Option<Model>>,
     index: watch::Receiver<Option<Arc<Index>>>,
     blobs: BlobStore,
-    downloads: Arc<Semaphore>,
+    downloads: Downloads,
     /// How long the URL of a redirect is good; `None` when blobs are not redirected.
     redirect_expiry: Option<Duration>,
 }
@@ -50,9 +50,14 @@ impl Edge {
             model,
             index,
             blobs,
-            downloads: Arc::new(Semaphore::new(config.max_downloads.min(Semaphore::MAX_PERMITS))),
+            downloads: Downloads::new(config.max_downloads, config.write_stall_timeout),
             redirect_expiry: config.redirect_blobs.then_some(config.redirect_expiry),
         }
+    }
+
+    /// The downloads under way, to be looked after.
+    pub(crate) fn downloads(&self) -> Downloads {
+        self.downloads.clone()
     }
 }
 
@@ -157,11 +162,11 @@ fn takes_gzip(request: &HeaderMap) -> bool {
     gzip.or(any).unwrap_or(false)
 }
 
-async fn welcome(headers: HeaderMap) -> Response {
-    // Only to be shown back to who sent it, as plain text.
-    let host = headers
-        .get(header::HOST)
-        .and_then(|host| host.to_str().ok())
+async fn welcome(uri: Uri, headers: HeaderMap) -> Response {
+    // Only to be shown back to who sent it, as plain text. HTTP/2 has it in the URI.
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let host = host
+        .or_else(|| uri.authority().map(Authority::as_str))
         .unwrap_or("HOST:PORT");
     let text = format!(
         "This is Rootstock, an image server for Incus and LXD.\n\n\

@@ -71,21 +71,34 @@ const LAST_GRACE: Duration = Duration::from_secs(5);
 
 /// Serves until `shutdown`, then lets downloads end within the configured grace.
 ///
-/// `readiness` gets a component `gateway.images`, ready as soon as there is something to serve: from
-/// then on the catalog may go away. The catalog need not be there at the start.
+/// `readiness` gets a component `gateway.images` in the moment of the call, ready as soon as there is
+/// something to serve: from then on the catalog may go away. The catalog need not be there at the
+/// start.
 ///
 /// # Errors
 /// The certificate or the catalog's URL cannot be used, or a part of the gateway broke.
-pub async fn run(
+pub fn run(
     config: GatewayConfig,
     listeners: Listeners,
     blobs: BlobStore,
     readiness: Readiness,
     shutdown: Shutdown,
-) -> anyhow::Result<()> {
-    metrics::describe();
+) -> impl Future<Output = anyhow::Result<()>> + Send {
+    // Not only when the future is first polled: until then the process would pass for ready.
     let component = readiness.register("gateway.images");
     component.not_ready("waiting for the catalog's state");
+    serve_all(config, listeners, blobs, readiness, component, shutdown)
+}
+
+async fn serve_all(
+    config: GatewayConfig,
+    listeners: Listeners,
+    blobs: BlobStore,
+    readiness: Readiness,
+    component: Component,
+    shutdown: Shutdown,
+) -> anyhow::Result<()> {
+    metrics::describe();
     let certificate = Certificate::load(config.tls.clone())
         .await
         .context("cannot set up TLS")?;
@@ -96,6 +109,13 @@ pub async fn run(
     let api = grpc::api(catalog.clone(), readiness, shutdown.clone())?;
     let edge = Edge::new(&config, model.subscribe(), index.subscribe(), blobs);
     let mut tasks = Tasks::new(shutdown.clone());
+    tasks.spawn("gateway.downloads", {
+        let (downloads, shutdown) = (edge.downloads(), shutdown.clone());
+        async move {
+            downloads.end_stalled(&shutdown).await;
+            Ok::<_, Infallible>(())
+        }
+    });
     if let Some(listener) = listeners.grpc {
         let service = stack(api.router.clone(), api.methods.clone(), &StackOptions::default());
         tasks.spawn(

@@ -1,25 +1,17 @@
 //! Blobs: immutable, named by their digest, sent as they lie in the store.
 
-use std::{
-    ops::Range,
-    pin::Pin,
-    task::{Context, Poll, ready},
-    time::Duration,
-};
+use std::{ops::Range, time::Duration};
 
 use axum::{
     body::Body,
     extract::{Path, State},
     response::{IntoResponse, Response},
 };
-use bytes::Bytes;
-use futures::{StreamExt as _, stream::BoxStream};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use http_body::{Frame, SizeHint};
-use rootstock_blobs::{BlobError, BlobReader, PresignOptions};
+use rootstock_blobs::{BlobError, PresignOptions};
 use rootstock_model::Digest;
 use time::OffsetDateTime;
-use tokio::{sync::OwnedSemaphorePermit, time::timeout};
+use tokio::time::timeout;
 
 use super::{Edge, conditional::Validators, not_found, not_ready, plain, range, range::Wanted, unavailable};
 use crate::{
@@ -145,7 +137,7 @@ impl BlobRequest<'_> {
         if let Some(redirect) = self.redirect().await? {
             return Ok(redirect);
         }
-        let Ok(place) = self.edge.downloads.clone().try_acquire_owned() else {
+        let Some(place) = self.edge.downloads.place() else {
             metrics::download_ended(Outcome::Refused);
             let text = "this server sends as many files as it can at a time; try again in a moment\n";
             return Ok(unavailable(text, 10));
@@ -166,7 +158,7 @@ impl BlobRequest<'_> {
                 .headers_mut()
                 .insert(header::CONTENT_RANGE, self.content_range(&part));
         }
-        Ok(response.map(|_| Body::new(Download::new(reader, self.digest, place))))
+        Ok(response.map(|_| Body::new(place.download(reader, self.digest))))
     }
 
     async fn redirect(&self) -> Result<Option<Response>, Failure> {
@@ -238,80 +230,6 @@ async fn in_time<T>(work: impl Future<Output = Result<T, BlobError>>) -> Result<
     match timeout(STORE_TIMEOUT, work).await {
         Ok(result) => Ok(result?),
         Err(_elapsed) => Err(Failure::Slow),
-    }
-}
-
-/// The body of a download. Nothing is read ahead: the next piece is asked of the store when the
-/// client has taken the one before. When the store fails the body fails, and the connection (or the
-/// HTTP/2 stream) is cut short of its Content-Length, so nobody takes a part for the whole.
-struct Download {
-    stream: BoxStream<'static, Result<Bytes, BlobError>>,
-    digest: Digest,
-    left: u64,
-    outcome: Outcome,
-    _place: OwnedSemaphorePermit,
-}
-
-impl Download {
-    fn new(reader: BlobReader, digest: Digest, place: OwnedSemaphorePermit) -> Self {
-        metrics::download_begun();
-        let left = reader.range.end - reader.range.start;
-        let outcome = if left == 0 {
-            Outcome::Complete
-        } else {
-            Outcome::Abandoned
-        };
-        Self {
-            stream: reader.stream,
-            digest,
-            left,
-            outcome,
-            _place: place,
-        }
-    }
-}
-
-impl http_body::Body for Download {
-    type Data = Bytes;
-    type Error = BlobError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BlobError>>> {
-        match ready!(self.stream.poll_next_unpin(context)) {
-            Some(Ok(piece)) => {
-                metrics::blob_bytes(piece.len());
-                self.left = self.left.saturating_sub(piece.len() as u64);
-                if self.left == 0 {
-                    self.outcome = Outcome::Complete;
-                }
-                Poll::Ready(Some(Ok(Frame::data(piece))))
-            }
-            Some(Err(error)) => {
-                tracing::error!(blob.sha256 = %self.digest, left_bytes = self.left, %error, "cut off a download");
-                self.outcome = Outcome::Failed;
-                Poll::Ready(Some(Err(error)))
-            }
-            None => Poll::Ready(None),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.left == 0
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.left)
-    }
-}
-
-impl Drop for Download {
-    fn drop(&mut self) {
-        metrics::download_ended(self.outcome);
-        if self.outcome == Outcome::Abandoned {
-            tracing::debug!(blob.sha256 = %self.digest, left_bytes = self.left, "the client left a download");
-        }
     }
 }
 

@@ -169,3 +169,49 @@ async fn blocking<T: Send + 'static>(
 ) -> Result<T, CertificateError> {
     spawn_blocking(work).await?
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sequence(certificate: &Certificate) -> *const ServerConfig {
+        Arc::as_ptr(&certificate.in_force().borrow())
+    }
+
+    #[tokio::test]
+    async fn new_files_are_taken_and_broken_ones_are_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        let make = |directory: &Path| self_signed::ensure(directory, &["localhost".to_owned()]).unwrap();
+        let put = |made: &self_signed::SelfSigned| {
+            fs::copy(&made.certificate, path("server.crt")).unwrap();
+            fs::copy(&made.key, path("server.key")).unwrap();
+        };
+        put(&make(&path("first")));
+        let config = TlsConfig {
+            certificate: Some(path("server.crt")),
+            key: Some(path("server.key")),
+            ..TlsConfig::default()
+        };
+        let mut certificate = Certificate::load(config).await.unwrap();
+        let first = sequence(&certificate);
+        certificate.refresh().await.unwrap();
+        assert_eq!(sequence(&certificate), first, "nothing changed");
+
+        let second = make(&path("second"));
+        fs::copy(&second.certificate, path("server.crt")).unwrap();
+        let error = certificate.refresh().await.unwrap_err().to_string();
+        assert!(
+            error.contains("server.crt"),
+            "the key is still the old one: {error}"
+        );
+        assert_eq!(sequence(&certificate), first);
+        put(&second);
+        certificate.refresh().await.unwrap();
+        assert_ne!(sequence(&certificate), first);
+        let taken = sequence(&certificate);
+        fs::write(path("server.crt"), "nonsense").unwrap();
+        assert!(certificate.refresh().await.is_err());
+        assert_eq!(sequence(&certificate), taken);
+    }
+}

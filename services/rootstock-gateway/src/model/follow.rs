@@ -50,28 +50,46 @@ pub(crate) async fn follow(
             model,
             start,
             pending: Vec::new(),
+            heard: false,
         };
         let ended = shutdown.race(watch.run(&mut client)).await;
         metrics::catalog_connected(false);
         let Some(status) = ended else { return Ok(()) };
-        // A watch that got anywhere shows that the catalog is there: waiting begins anew.
-        failures = if watch.start == start { failures + 1 } else { 0 };
+        // A watch that heard anything shows that the catalog is there: waiting begins anew.
+        failures = if watch.heard { 1 } else { failures + 1 };
         start = if status.code() == Code::OutOfRange {
             Start::InitialState
         } else {
             watch.start
         };
         let delay = Backoff::RPC.delay(failures, &mut rand::rng());
-        tracing::warn!(
-            code = code_name(status.code()),
-            reason = status.message(),
-            ?start,
-            ?delay,
-            "no longer following the catalog, serving what is known and trying again"
-        );
+        report(failures, &status, start, delay);
         if shutdown.race(sleep(delay)).await.is_none() {
             return Ok(());
         }
+    }
+}
+
+/// Says that a watch ended: aloud the first time, not each time that the catalog is still away.
+fn report(failures: u32, status: &Status, start: Start, delay: Duration) {
+    let (code, reason) = (code_name(status.code()), status.message());
+    if failures == 1 {
+        tracing::warn!(
+            code,
+            reason,
+            ?start,
+            ?delay,
+            "lost the catalog: serving what is known, trying again"
+        );
+    } else {
+        tracing::debug!(
+            code,
+            reason,
+            ?start,
+            ?delay,
+            failures,
+            "the catalog is still away"
+        );
     }
 }
 
@@ -82,6 +100,8 @@ struct Watch<'a> {
     start: Start,
     /// Changes of a transaction, or of the first state, that is not complete yet.
     pending: Vec<Change>,
+    /// Whether the catalog said anything.
+    heard: bool,
 }
 
 impl Watch<'_> {
@@ -117,18 +137,25 @@ impl Watch<'_> {
     }
 
     fn take(&mut self, response: WatchResponse) {
-        self.pending.extend(response.changes);
-        if response.revision == 0 {
-            return;
-        }
         let now = OffsetDateTime::now_utc();
-        let changes = std::mem::take(&mut self.pending);
-        match self.start {
-            Start::InitialState => self.begin(changes, response.revision, now),
-            Start::After(_) => self.advance(changes, response.revision, now),
+        if !self.heard {
+            self.heard = true;
+            tracing::info!(start = ?self.start, "following the catalog");
         }
-        self.start = Start::After(response.revision);
-        metrics::model_confirmed(response.revision, now);
+        self.pending.extend(response.changes);
+        if response.revision != 0 {
+            let changes = std::mem::take(&mut self.pending);
+            match self.start {
+                Start::InitialState => self.begin(changes, response.revision, now),
+                Start::After(_) => self.advance(changes, response.revision, now),
+            }
+            self.start = Start::After(response.revision);
+        }
+        if let Start::After(revision) = self.start
+            && self.pending.is_empty()
+        {
+            metrics::model_confirmed(revision, now);
+        }
     }
 
     fn begin(&self, state: Vec<Change>, revision: i64, now: OffsetDateTime) {

@@ -8,6 +8,7 @@
 
 mod blobs;
 mod catalog;
+mod gateway;
 mod harness;
 mod layout;
 mod runtime;

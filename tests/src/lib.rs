@@ -20,6 +20,7 @@ pub mod catalog;
 pub mod certificates;
 pub mod clients;
 pub mod corpus;
+pub mod fake_catalog;
 pub mod fault_proxy;
 pub mod guard;
 pub mod postgres;

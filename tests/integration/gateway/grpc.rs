@@ -192,7 +192,12 @@ async fn a_catalog_that_is_away_stops_calls_and_nothing_else() -> anyhow::Result
     );
     site.proxy.set(Behaviour::Pass);
     let mut client = ImageServiceClient::new(over_tls(&gateway).await?);
-    client.list_images(ListImagesRequest::default()).await?;
+    let until_back = async {
+        while client.list_images(ListImagesRequest::default()).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, until_back).await?;
     gateway.stop().await
 }
 

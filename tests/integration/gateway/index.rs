@@ -1,12 +1,15 @@
 //! The simplestreams documents over HTTP.
 
-use std::io::Read as _;
+use std::{collections::BTreeSet, io::Read as _};
 
 use http::{Method, StatusCode, header};
-use rootstock_model::RootFtype;
-use rootstock_tests::tree::{Product, Tree, Version};
+use rootstock_model::{Digest, ImageType, RootFtype, snapshot::OfferedImage};
+use rootstock_tests::{
+    corpus::corpus,
+    tree::{Product, Tree, Version},
+};
 
-use super::{Site, created, header, image, text_of};
+use super::{Site, created, header, image, offered_image, text_of};
 
 const INDEX: &str = "/streams/v1/index.json";
 const PRODUCTS: &str = "/streams/v1/images.json";
@@ -162,7 +165,7 @@ async fn a_tree_comes_out_as_it_went_in() -> anyhow::Result<()> {
                     .await?
                     .bytes()
                     .await?;
-                assert_eq!(rootstock_model::Digest::of(&file), artifact.sha256);
+                assert_eq!(Digest::of(&file), artifact.sha256);
                 assert_eq!(file.len() as u64, artifact.size_bytes);
             }
             wanted.contents.clone_from(&version.contents);
@@ -215,4 +218,70 @@ async fn other_paths_say_what_this_is() -> anyhow::Result<()> {
         assert_eq!(missing.status(), StatusCode::NOT_FOUND, "{path}");
     }
     gateway.stop().await
+}
+
+#[tokio::test]
+async fn real_indexes_come_out_whole() -> anyhow::Result<()> {
+    let Some(corpus) = corpus() else {
+        return Ok(());
+    };
+    for entry in std::fs::read_dir(corpus.join("indexes"))? {
+        let path = entry?.path();
+        let mut text = Vec::new();
+        flate2::read::GzDecoder::new(std::fs::File::open(&path)?).read_to_end(&mut text)?;
+        let mut offered = rootstock_simplestreams::parse_products(&text)?.images;
+        for image in &mut offered {
+            // What claims no fingerprint gets one when its bytes are here, and they are not.
+            image
+                .versions
+                .retain(|version| version.contents[0].fingerprint().is_some());
+        }
+        offered.retain(|image| !image.versions.is_empty());
+        let site = Site::new().await?;
+        let images = offered.iter().enumerate();
+        site.catalog.commit(created(
+            images.flat_map(|(index, image)| offered_image(index, image)),
+        ));
+        let gateway = site.gateway().await?;
+        let served = gateway.get(PRODUCTS, &[]).await?.bytes().await?;
+        let served = rootstock_simplestreams::parse_products(&served)?;
+        assert_eq!(served.left_out, [], "{}", path.display());
+        let (out, wanted) = (contents(&served.images), contents(&offered));
+        let lost: Vec<_> = wanted.difference(&out).take(3).collect();
+        let made_up: Vec<_> = out.difference(&wanted).take(3).collect();
+        assert!(
+            lost.is_empty() && made_up.is_empty(),
+            "{}: {lost:?} {made_up:?}",
+            path.display()
+        );
+        assert_eq!(
+            version_count(&served.images),
+            version_count(&offered),
+            "{}",
+            path.display()
+        );
+        gateway.stop().await?;
+    }
+    Ok(())
+}
+
+/// Each version's name, type and fingerprint.
+fn contents(images: &[OfferedImage]) -> BTreeSet<(String, ImageType, Digest)> {
+    let mut all = BTreeSet::new();
+    for image in images {
+        let name = image.product.as_str();
+        let name = name.strip_suffix(":virtual-machine").unwrap_or(name);
+        for fingerprint in image
+            .versions
+            .iter()
+            .filter_map(|version| version.contents[0].fingerprint())
+        {
+            all.insert((name.to_owned(), image.image_type, fingerprint));
+        }
+    }
+    all
+}
+
+fn version_count(images: &[OfferedImage]) -> usize {
+    images.iter().map(|image| image.versions.len()).sum()
 }

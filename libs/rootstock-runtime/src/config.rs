@@ -55,7 +55,7 @@ pub const ENV_PREFIX: &str = "ROOTSTOCK_";
 /// Loader::new()
 ///     .file(Some("rootstock.toml".into()))
 ///     .process_env(&["ROOTSTOCK_SERVER"])
-///     .flags(&serde_json::json!({ "data_dir": "/srv/images" }))
+///     .flags(&serde_json::json!({ "data_dir": "/srv/data" }))
 ///     .load()
 /// # }
 /// ```

@@ -55,7 +55,8 @@ pub struct ListenOptions {
     pub keepalive_interval: Duration,
     /// How long that sign of life may take before the connection is given up.
     pub keepalive_timeout: Duration,
-    /// How long requests may go on once the shutdown is triggered. Then connections are closed.
+    /// How long requests may go on once the shutdown is triggered. Then connections are closed. Less
+    /// than the grace of [`Tasks::shutdown`](crate::Tasks::shutdown), which would abort the listener.
     pub grace: Duration,
 }
 

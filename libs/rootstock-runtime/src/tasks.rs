@@ -9,10 +9,13 @@ use std::{
 
 use tokio::{
     task::{Id, JoinError, JoinSet},
-    time::{Instant, timeout_at},
+    time::{Instant, timeout, timeout_at},
 };
 
 use crate::Shutdown;
+
+/// How long aborted tasks may take to be gone.
+const ABORT_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Named tasks and the [`Shutdown`] that ends them.
 ///
@@ -138,7 +141,8 @@ impl Tasks {
         outcome.stuck = self.names.values().cloned().collect();
         if !outcome.stuck.is_empty() {
             tracing::error!(tasks = ?outcome.stuck, ?grace, "tasks did not end within the grace and are aborted");
-            self.running.shutdown().await;
+            // Not for ever: a task that blocks its thread cannot be aborted either.
+            let _ = timeout(ABORT_PATIENCE, self.running.shutdown()).await;
         }
         outcome
     }

@@ -155,9 +155,7 @@ pub fn init(config: &TelemetryConfig, service: &'static str) -> Result<Telemetry
         .with(spans)
         .with(lines.with_filter(parse_filter(&config.log_filter)?))
         .try_init()?;
-    if config.log_format == LogFormat::Json {
-        log_panics();
-    }
+    log_panics(config.log_format);
 
     let metrics = Metrics {
         prometheus: prometheus_builder()?.install_recorder()?,
@@ -252,18 +250,31 @@ fn prometheus_builder() -> Result<PrometheusBuilder, BuildError> {
         .set_buckets_for_metric(Matcher::Suffix("_bytes".to_owned()), &BYTES)
 }
 
-/// A panic becomes a log line like any other, where a line that is not JSON would be one too many.
-/// Who catches it decides what it means.
-fn log_panics() {
-    std::panic::set_hook(Box::new(|panic| {
+/// A panic becomes a log line inside the span that it happened in, so that it can be told whose
+/// request it was. Who catches it decides what it means, and does not log it again.
+///
+/// As text the line comes in addition to what Rust prints, which people know how to read; as JSON it
+/// comes instead, because a line that is not JSON would be one too many.
+fn log_panics(format: LogFormat) {
+    let printed = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let message = crate::tasks::panic_message(panic.payload());
         let location = panic.location().map(ToString::to_string);
-        let backtrace = std::backtrace::Backtrace::capture();
-        tracing::error!(
-            panic.message = crate::tasks::panic_message(panic.payload()),
-            panic.location = location,
-            panic.backtrace = %backtrace,
-            "panicked"
-        );
+        match format {
+            LogFormat::Text => {
+                printed(panic);
+                tracing::error!(panic.message = message, panic.location = location, "panicked");
+            }
+            LogFormat::Json => {
+                let backtrace = std::backtrace::Backtrace::capture().to_string();
+                tracing::error!(
+                    panic.message = message,
+                    panic.location = location,
+                    panic.backtrace = backtrace,
+                    "panicked"
+                );
+            }
+        }
     }));
 }
 

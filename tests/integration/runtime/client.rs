@@ -83,6 +83,16 @@ async fn attempts_are_bounded() {
 }
 
 #[tokio::test]
+async fn retries_end_when_the_caller_waits_no_longer() {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let mut client = client(socket.local_addr().unwrap(), retrying(Idempotent::Only(&[CHECK])));
+    let mut request = Request::new(about(""));
+    request.set_timeout(Duration::from_millis(200));
+    assert_eq!(client.check(request).await.unwrap_err().code(), Code::Unavailable);
+}
+
+#[tokio::test]
 async fn a_lost_connection_is_made_again() {
     let server = Server::with_defaults().await;
     let address = server.address;

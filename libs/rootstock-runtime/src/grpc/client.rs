@@ -222,37 +222,39 @@ impl ClientStack {
         }
     }
 
-    /// Outside of the time limit, so that each attempt has its own; the whole is bounded by the
-    /// budget, or by the time that the caller asked for.
+    /// Outside of the time limit, so that each attempt has its own. The last attempt begins within
+    /// the budget; if the caller said how long it waits, everything ends within that.
     async fn retried(self, request: Request<Body>) -> Result<Response<Body>, Status> {
-        let retry = &self.shared.options.retry;
+        let ClientOptions {
+            retry,
+            attempt_timeout,
+            ..
+        } = &self.shared.options;
         let path = request.uri().path().to_owned();
+        let asked = deadline::asked_by(request.headers());
         if !retry.idempotent.allows(&path) {
-            return self.limited(request).await;
+            return self.limited(request, asked.unwrap_or(*attempt_timeout)).await;
         }
-        let allowed = deadline::asked_by(request.headers()).unwrap_or(retry.budget);
-        let deadline = Instant::now() + allowed.min(retry.budget);
-        let replay = timeout_at(deadline, Replay::of(request))
-            .await
-            .map_err(|_elapsed| {
-                Status::deadline_exceeded(format!("the request of {path} was not there in time"))
-            })?;
-        let replay = match replay? {
+        let begun = Instant::now();
+        let until = begun + asked.unwrap_or(retry.budget).min(retry.budget);
+        let time_left = || asked.map_or(*attempt_timeout, |asked| asked.saturating_sub(begun.elapsed()));
+        let replay = timeout_at(until, Replay::of(request)).await;
+        let replay = match replay.map_err(|_elapsed| not_there(&path))?? {
             Replay::Whole(replay) => replay,
-            Replay::TooLarge(request) => return self.limited(request).await,
+            Replay::TooLarge(request) => return self.limited(request, time_left()).await,
         };
-        let mut attempt = 0;
+        let mut failures = 0;
         loop {
-            let outcome = self.limited(replay.request()).await;
+            let outcome = self.limited(replay.request(), time_left()).await;
             let Some(reason) = unavailable(&outcome) else {
                 return outcome;
             };
-            let delay = retry.backoff.delay(attempt, &mut rand::rng());
-            attempt += 1;
-            if attempt >= retry.max_attempts || Instant::now() + delay >= deadline {
+            let delay = retry.backoff.delay(failures, &mut rand::rng());
+            failures += 1;
+            if failures >= retry.max_attempts || Instant::now() + delay >= until {
                 return outcome;
             }
-            tracing::debug!(attempt, reason, ?delay, "trying again");
+            tracing::debug!(failures, reason, ?delay, "trying again");
             metrics::counter!("rootstock_grpc_client_retries_total", "method" => path.clone()).increment(1);
             tokio::time::sleep(delay).await;
         }
@@ -260,16 +262,12 @@ impl ClientStack {
 
     /// Outside of the concurrency limit: waiting for a place costs the attempt's time, so a peer
     /// that is stuck cannot pile up callers.
-    async fn limited(&self, request: Request<Body>) -> Result<Response<Body>, Status> {
-        let allowed = deadline::asked_by(request.headers()).unwrap_or(self.shared.options.attempt_timeout);
-        timeout(allowed, self.sent(request))
-            .await
-            .unwrap_or_else(|_elapsed| {
-                Err(Status::deadline_exceeded(format!(
-                    "no answer from {} within {allowed:?}",
-                    self.shared.peer
-                )))
-            })
+    async fn limited(&self, request: Request<Body>, allowed: Duration) -> Result<Response<Body>, Status> {
+        let too_late = || format!("no answer from {} within {allowed:?}", self.shared.peer);
+        match timeout(allowed, self.sent(request)).await {
+            Ok(outcome) => outcome,
+            Err(_elapsed) => Err(Status::deadline_exceeded(too_late())),
+        }
     }
 
     /// Innermost: a place, held until the head is there, and the wire.
@@ -319,6 +317,10 @@ fn unavailable(outcome: &Result<Response<Body>, Status>) -> Option<String> {
         Err(status) if status.code() == Code::Unavailable => Some(status.message().to_owned()),
         _ => None,
     }
+}
+
+fn not_there(path: &str) -> Status {
+    Status::deadline_exceeded(format!("the request of {path} was not there in time"))
 }
 
 fn root_cause<'a>(error: &'a (dyn std::error::Error + 'static)) -> &'a (dyn std::error::Error + 'static) {

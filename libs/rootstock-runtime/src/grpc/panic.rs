@@ -1,7 +1,6 @@
 //! Catching panics, of handlers and of the streams they return.
 
 use std::{
-    any::Any,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     task::{Context, Poll},
@@ -19,25 +18,20 @@ use super::code::{is_grpc, refuse};
 /// on the same connection.
 pub(crate) async fn catch_panic(request: Request, next: Next) -> Response {
     let to_grpc = is_grpc(request.headers());
-    let path = request.uri().path().to_owned();
     match AssertUnwindSafe(next.run(request)).catch_unwind().await {
         Ok(response) => response.map(|body| {
             Body::new(CatchPanic {
                 body: Some(body),
                 to_grpc,
-                path,
             })
         }),
-        Err(panic) => refuse(to_grpc, logged(&path, &*panic)),
+        Err(_logged) => refuse(to_grpc, panicked()),
     }
 }
 
-fn logged(path: &str, panic: &(dyn Any + Send)) -> Status {
-    tracing::error!(
-        path,
-        panic.message = crate::tasks::panic_message(panic),
-        "request panicked"
-    );
+/// What the caller is told. The panic itself is in the log already: the process's hook writes it
+/// where it happens, inside the request's span.
+fn panicked() -> Status {
     Status::internal("the server failed at this request; its log says how")
 }
 
@@ -46,7 +40,6 @@ struct CatchPanic {
     /// `None` after the panic: what panicked once is not polled again.
     body: Option<Body>,
     to_grpc: bool,
-    path: String,
 }
 
 impl http_body::Body for CatchPanic {
@@ -62,10 +55,9 @@ impl http_body::Body for CatchPanic {
         };
         match catch_unwind(AssertUnwindSafe(|| Pin::new(body).poll_frame(context))) {
             Ok(polled) => polled,
-            Err(panic) => {
+            Err(_logged) => {
                 self.body = None;
-                let status = logged(&self.path, &*panic);
-                Poll::Ready(Some(self.last_frame(status)))
+                Poll::Ready(Some(self.last_frame()))
             }
         }
     }
@@ -80,7 +72,8 @@ impl http_body::Body for CatchPanic {
 }
 
 impl CatchPanic {
-    fn last_frame(&self, status: Status) -> Result<Frame<Bytes>, axum::Error> {
+    fn last_frame(&self) -> Result<Frame<Bytes>, axum::Error> {
+        let status = panicked();
         if !self.to_grpc {
             return Err(axum::Error::new(status));
         }

@@ -2,6 +2,7 @@
 //! clients.
 
 mod blobs;
+mod catalog;
 mod clients;
 mod grpc;
 mod index;

@@ -26,7 +26,7 @@ use tonic_reflection::pb::{v1, v1alpha};
 
 use super::{Gateway, PATIENCE, Site, created, header, image, text_of};
 
-async fn over_tls(gateway: &Gateway) -> anyhow::Result<Channel> {
+pub(super) async fn over_tls(gateway: &Gateway) -> anyhow::Result<Channel> {
     let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(&gateway.ca_pem));
     Ok(Channel::from_shared(gateway.url(""))?
         .tls_config(tls)?

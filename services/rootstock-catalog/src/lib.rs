@@ -67,6 +67,8 @@ const MAX_MESSAGE_BYTES: usize = 8 * 1024 * 1024;
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long calls may go on once the shutdown began.
 const GRACE: Duration = Duration::from_secs(15);
+/// Beyond that: for watches to end.
+const LAST_GRACE: Duration = Duration::from_secs(1);
 
 /// What the services share.
 #[derive(Clone)]
@@ -154,8 +156,12 @@ pub async fn run(
         server::serve(listener, api, &stack, ListenOptions::default(), listening).await
     });
     let outcome = tasks.wait().await;
-    streams.close();
     let ended = tasks.shutdown(GRACE).await;
+    // Their tasks hear the same word; what a client does not take within the grace is dropped.
+    streams.close();
+    if tokio::time::timeout(LAST_GRACE, streams.wait()).await.is_err() {
+        tracing::warn!(watches = streams.len(), "watches did not end in time");
+    }
     let first = outcome.err().or_else(|| ended.failed.into_iter().next());
     first.map_or(Ok(()), |failure| Err(StartError::Serve(failure.to_string())))
 }

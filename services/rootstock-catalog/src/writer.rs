@@ -75,6 +75,19 @@ impl Writer {
     /// Lets status, counts and aliases of the noted images follow their versions, appends what was
     /// noted to the log, and commits. Nothing noted, no revision taken.
     pub(crate) async fn commit(mut self) -> Result<(), Failure> {
+        if !self.images.is_empty() {
+            self.settle_images().await?;
+        }
+        let changes = self.changes().await?;
+        if !changes.is_empty() {
+            self.append(changes).await?;
+        }
+        self.transaction.commit().await?;
+        Ok(())
+    }
+
+    /// What images have of their versions: status, counts, and the aliases they may show.
+    async fn settle_images(&mut self) -> Result<(), Failure> {
         let touched: Vec<String> = self.images.keys().cloned().collect();
         images::refresh_from_versions(&mut self.transaction, &touched).await?;
         let settled = aliases::settle(&mut self.transaction, &touched).await?;
@@ -91,11 +104,6 @@ impl Writer {
             .into_iter()
             .map(|alias| (ChangeOperation::Deleted, alias));
         self.aliases.extend(created.chain(deleted));
-        let changes = self.changes().await?;
-        if !changes.is_empty() {
-            self.append(changes).await?;
-        }
-        self.transaction.commit().await?;
         Ok(())
     }
 

@@ -45,7 +45,7 @@ pub(crate) fn describe_metrics() {
     );
     describe_counter!(
         "rootstock_grpc_client_requests_total",
-        "Calls made, by method and the gRPC code they ended with after all retries."
+        "Calls made, by method and the gRPC code they ended with after all retries. Calls that were handed on count as `other`."
     );
     describe_histogram!(
         "rootstock_grpc_client_request_duration_seconds",

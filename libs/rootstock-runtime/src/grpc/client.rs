@@ -13,7 +13,7 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 use tonic::{
-    Code, Status,
+    Code, GrpcMethod, Status,
     body::Body,
     transport::{Certificate, Channel, ClientTlsConfig, Endpoint},
 };
@@ -24,6 +24,7 @@ use super::{
     Methods,
     code::{code_name, code_of_head},
     deadline,
+    methods::OTHER_METHOD,
     observe::{Call, Observed, Side},
     trace::{InSpan, client_span},
 };
@@ -133,9 +134,6 @@ pub enum ConnectError {
 
 /// A connection to one server behind the client's stack. Cheap to clone; generated clients take it
 /// as it is (`XClient::new(stack.clone())`).
-///
-/// The path of a call becomes a label of metrics: whoever hands on calls from the outside checks
-/// first that the method is one of a known set.
 #[derive(Debug, Clone)]
 pub struct ClientStack {
     channel: Channel,
@@ -206,7 +204,7 @@ impl ClientStack {
 
     /// Outside of the retries: counts what the caller gets. Retries have a counter of their own.
     async fn counted(self, request: Request<Body>) -> Result<Response<Body>, Status> {
-        let mut call = Call::begin(Side::Client, request.uri().path().to_owned());
+        let mut call = Call::begin(Side::Client, label(&request));
         match self.retried(request).await {
             Ok(response) => match code_of_head(&response) {
                 Some(code) => {
@@ -305,6 +303,15 @@ impl Service<Request<Body>> for ClientStack {
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         Box::pin(self.clone().traced(request))
+    }
+}
+
+/// The method as a label. Generated clients say which of theirs it is; a request that was only handed
+/// on carries a path from the outside, and those are without bound.
+fn label(request: &Request<Body>) -> String {
+    match request.extensions().get::<GrpcMethod<'static>>() {
+        Some(known) => format!("/{}/{}", known.service(), known.method()),
+        None => OTHER_METHOD.to_owned(),
     }
 }
 

@@ -5,9 +5,9 @@ use std::{collections::HashMap, sync::Arc};
 use prost::Message as _;
 use prost_types::FileDescriptorSet;
 
-/// The label of every method that is not declared. Paths come from the outside: as labels they
+/// The label of every method that nobody declared. Paths come from the outside: as labels they
 /// would let anybody make metrics without bound.
-const OTHER: &str = "other";
+pub(crate) const OTHER_METHOD: &str = "other";
 
 /// Methods by their path in a request (`/package.Service/Method`), and how they stream.
 ///
@@ -75,7 +75,7 @@ impl Methods {
         if self.by_path.contains_key(path) {
             path.to_owned()
         } else {
-            OTHER.to_owned()
+            OTHER_METHOD.to_owned()
         }
     }
 }

@@ -12,3 +12,4 @@ mod gateway;
 mod harness;
 mod layout;
 mod runtime;
+mod sync;

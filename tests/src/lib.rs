@@ -21,6 +21,7 @@ pub mod certificates;
 pub mod clients;
 pub mod corpus;
 pub mod fake_catalog;
+pub mod fake_work;
 pub mod fault_proxy;
 pub mod guard;
 pub mod postgres;

@@ -1,1 +1,64 @@
-//! rootstock-sync
+//! Sync workers: they poll remotes, move blobs into the store, and decide nothing.
+//!
+//! Owns: asking image servers (conditionally, within limits), reading what they answer into a
+//! snapshot, moving blobs from them into the store so that a killed worker loses little, and keeping
+//! the leases under which all that happens. Refuses to know: which versions to take (the catalog
+//! plans), how a blob is verified and kept (`rootstock-blobs` does), what the format means
+//! (`rootstock-simplestreams`), and SQL. A worker keeps no state: any number of them work side by
+//! side, and any of them can go at any time.
+//!
+//! Start reading at [`run`], then `worker` (claims), `work` (one piece of work, from claim to
+//! report), and the four kinds of work: `poll`, `transfer`, `verify` and `sweep`. `lease` says when
+//! work must stop, `remote` is everything about HTTP.
+//!
+//! Metrics:
+//!
+//! | name | kind | labels |
+//! |---|---|---|
+//! | `rootstock_sync_work_total` | counter | `kind` (`poll`, `transfer`, `verify`, `sweep`), `outcome` |
+//! | `rootstock_sync_work_active` | gauge | `kind` |
+//! | `rootstock_sync_work_duration_seconds` | histogram | `kind` |
+//! | `rootstock_sync_received_bytes_total` | counter | `remote` |
+//!
+//! `outcome` is one of `unchanged`, `submitted`, `planned` (polls), `stored`, `present` (transfers:
+//! fetched, or in the store already), `verified`, `swept`; or of any work `failed` (reported to the
+//! catalog), `released` (given back on shutdown), `lost` (the lease was), `unreported` (the catalog
+//! did not answer; its lease runs out).
+
+mod catalog;
+mod config;
+mod lease;
+mod poll;
+mod remote;
+mod sweep;
+mod telemetry;
+mod transfer;
+mod verify;
+mod work;
+mod worker;
+
+pub use catalog::client_options;
+pub use config::{RemoteLimits, SyncConfig};
+
+use rootstock_blobs::BlobStore;
+use rootstock_runtime::{Readiness, Shutdown, grpc::client::ClientStack};
+
+/// Works until `shutdown`: then stops claiming, brings what is under way to a good place to stop at
+/// within [`SyncConfig::shutdown_grace`], gives it back to the catalog, and returns.
+///
+/// `catalog` leads to the catalog that serves `rootstock.sync.v1`, and should be made with
+/// [`client_options`]. It need not be there: a worker waits for it, and is ready from its first
+/// answer on. The program must have installed a rustls crypto provider.
+pub async fn run(
+    config: SyncConfig,
+    catalog: ClientStack,
+    blobs: BlobStore,
+    readiness: Readiness,
+    shutdown: Shutdown,
+) {
+    telemetry::describe_metrics();
+    let component = readiness.register("sync.catalog");
+    worker::Worker::new(config, catalog, blobs, shutdown)
+        .run(&component)
+        .await;
+}

@@ -1,0 +1,268 @@
+//! Speaking with the catalog.
+//!
+//! One level of retry for each call: the client stack for what reports an outcome; the loop around
+//! them for claims and heartbeats, which come again by themselves; [`Catalog::submit_snapshot`] for
+//! itself, because the stack cannot repeat a stream.
+
+use std::time::Duration;
+
+use futures::stream;
+use rootstock_model::Id;
+use rootstock_proto::{
+    Error,
+    sync::v1::{self as wire, Lease, work_service_client::WorkServiceClient},
+};
+use rootstock_runtime::{
+    grpc::client::{ClientOptions, ClientStack, Idempotent, RetryOptions},
+    retry::Backoff,
+};
+use tokio::time::Instant;
+use tonic::{Code, Request, Status};
+
+/// Beyond the wait that was asked for: for the claim itself, and the way there and back.
+const CLAIM_MARGIN: Duration = Duration::from_secs(10);
+/// For recording a large snapshot in one transaction.
+const SUBMIT_TIMEOUT: Duration = Duration::from_secs(120);
+/// How long an outcome is reported again while the catalog does not answer: longer than it takes to
+/// restart it or its database.
+const REPORT_BUDGET: Duration = Duration::from_secs(30);
+/// The process is ending, and a lease that is not given back ends by itself.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// The calls that the client stack may repeat.
+const REPORTS: &[&str] = &[
+    "/rootstock.sync.v1.WorkService/Release",
+    "/rootstock.sync.v1.WorkService/Fail",
+    "/rootstock.sync.v1.WorkService/FinishPoll",
+    "/rootstock.sync.v1.WorkService/SaveJournal",
+    "/rootstock.sync.v1.WorkService/FinishTransfer",
+    "/rootstock.sync.v1.WorkService/FinishVerify",
+    "/rootstock.sync.v1.WorkService/FinishSweep",
+];
+
+/// The options of the client stack that [`run`](crate::run) wants: `base` with the retries that suit
+/// a worker.
+pub fn client_options(base: ClientOptions) -> ClientOptions {
+    ClientOptions {
+        retry: RetryOptions {
+            idempotent: Idempotent::Only(REPORTS),
+            max_attempts: u32::MAX,
+            budget: REPORT_BUDGET,
+            backoff: Backoff::RPC,
+        },
+        ..base
+    }
+}
+
+/// The catalog's side of the work.
+#[derive(Debug, Clone)]
+pub(crate) struct Catalog {
+    client: WorkServiceClient<ClientStack>,
+    /// Names this worker; unique per process start.
+    worker: String,
+}
+
+/// Why a call did not do what it should.
+#[derive(Debug)]
+pub(crate) enum CatalogError {
+    /// Another worker has the work, or it is done.
+    LeaseLost,
+    /// The catalog said no, in words for people.
+    Refused(String),
+    /// The catalog did not answer; whether it did what was asked is not known.
+    Unanswered(String),
+}
+
+impl Catalog {
+    pub(crate) fn new(stack: ClientStack) -> Self {
+        Self {
+            client: WorkServiceClient::new(stack),
+            worker: format!("sync-{}", Id::generate()),
+        }
+    }
+
+    pub(crate) fn worker(&self) -> &str {
+        &self.worker
+    }
+
+    /// Waits at most `wait` for work of one kind, and claims at most `max`.
+    pub(crate) async fn claim(
+        &self,
+        kind: wire::WorkKind,
+        max: usize,
+        wait: Duration,
+    ) -> Result<Vec<wire::Work>, CatalogError> {
+        let request = wire::ClaimRequest {
+            worker: self.worker.clone(),
+            kinds: vec![kind.into()],
+            max: i32::try_from(max).unwrap_or(i32::MAX),
+            wait: prost_types::Duration::try_from(wait).ok(),
+        };
+        let answer = self
+            .client
+            .clone()
+            .claim(within(request, wait + CLAIM_MARGIN))
+            .await?;
+        Ok(answer.into_inner().work)
+    }
+
+    /// Prolongs leases; answers those that are lost.
+    pub(crate) async fn heartbeat(
+        &self,
+        work: Vec<wire::WorkProgress>,
+        timeout: Duration,
+    ) -> Result<Vec<Lease>, CatalogError> {
+        let request = within(wire::HeartbeatRequest { work }, timeout);
+        Ok(self.client.clone().heartbeat(request).await?.into_inner().lost)
+    }
+
+    pub(crate) async fn release(&self, lease: Lease) -> Result<(), CatalogError> {
+        let request = wire::ReleaseRequest { leases: vec![lease] };
+        self.client
+            .clone()
+            .release(within(request, RELEASE_TIMEOUT))
+            .await?;
+        Ok(())
+    }
+
+    pub(crate) async fn fail(
+        &self,
+        lease: Lease,
+        error: String,
+        retry_after: Option<Duration>,
+    ) -> Result<(), CatalogError> {
+        let retry_after = retry_after.and_then(|wait| prost_types::Duration::try_from(wait).ok());
+        let request = wire::FailRequest {
+            lease: Some(lease),
+            error,
+            retry_after,
+        };
+        self.client.clone().fail(request).await?;
+        Ok(())
+    }
+
+    pub(crate) async fn finish_poll(
+        &self,
+        lease: Lease,
+        documents: Vec<wire::Document>,
+    ) -> Result<(), CatalogError> {
+        let request = wire::FinishPollRequest {
+            lease: Some(lease),
+            documents,
+        };
+        self.client.clone().finish_poll(request).await?;
+        Ok(())
+    }
+
+    /// Submits a snapshot, again while the catalog does not answer.
+    pub(crate) async fn submit_snapshot(
+        &self,
+        messages: Vec<wire::SubmitSnapshotRequest>,
+    ) -> Result<wire::SubmitSnapshotResponse, CatalogError> {
+        let deadline = Instant::now() + REPORT_BUDGET;
+        for attempt in 0.. {
+            let request = within(stream::iter(messages.clone()), SUBMIT_TIMEOUT);
+            let status = match self.client.clone().submit_snapshot(request).await {
+                Ok(answer) => return Ok(answer.into_inner()),
+                Err(status) => status,
+            };
+            let delay = Backoff::RPC.delay(attempt, &mut rand::rng());
+            if status.code() != Code::Unavailable || Instant::now() + delay >= deadline {
+                return Err(status.into());
+            }
+            tokio::time::sleep(delay).await;
+        }
+        Err(CatalogError::Unanswered("it was asked too often".to_owned()))
+    }
+
+    pub(crate) async fn save_journal(&self, request: wire::SaveJournalRequest) -> Result<(), CatalogError> {
+        self.client.clone().save_journal(request).await?;
+        Ok(())
+    }
+
+    pub(crate) async fn finish_transfer(
+        &self,
+        request: wire::FinishTransferRequest,
+    ) -> Result<wire::FinishTransferResponse, CatalogError> {
+        Ok(self.client.clone().finish_transfer(request).await?.into_inner())
+    }
+
+    pub(crate) async fn finish_verify(
+        &self,
+        lease: Lease,
+        combination: wire::Combination,
+    ) -> Result<wire::FinishVerifyResponse, CatalogError> {
+        let request = wire::FinishVerifyRequest {
+            lease: Some(lease),
+            combination: Some(combination),
+        };
+        Ok(self.client.clone().finish_verify(request).await?.into_inner())
+    }
+
+    pub(crate) async fn finish_sweep(&self, lease: Lease, removed_uploads: i64) -> Result<(), CatalogError> {
+        let request = wire::FinishSweepRequest {
+            lease: Some(lease),
+            removed_uploads,
+        };
+        self.client.clone().finish_sweep(request).await?;
+        Ok(())
+    }
+}
+
+fn within<T>(message: T, timeout: Duration) -> Request<T> {
+    let mut request = Request::new(message);
+    request.set_timeout(timeout);
+    request
+}
+
+impl From<Status> for CatalogError {
+    fn from(status: Status) -> Self {
+        match Error::from_status(&status) {
+            Some(Error::LeaseLost) => Self::LeaseLost,
+            Some(Error::Unavailable(message)) => Self::Unanswered(message),
+            Some(error) => Self::Refused(error.to_string()),
+            // A transport's, a proxy's or a time limit's.
+            None => Self::Unanswered(status.message().to_owned()),
+        }
+    }
+}
+
+impl From<CatalogError> for String {
+    fn from(error: CatalogError) -> Self {
+        match error {
+            CatalogError::LeaseLost => Error::LeaseLost.to_string(),
+            CatalogError::Refused(message) | CatalogError::Unanswered(message) => message,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rootstock_runtime::grpc::Methods;
+
+    use super::*;
+
+    #[test]
+    fn what_the_stack_repeats_is_there_and_is_unary() {
+        let methods = Methods::of([rootstock_proto::ALL_DESCRIPTORS]).unwrap();
+        for path in REPORTS {
+            assert!(methods.is_unary(path), "{path}");
+        }
+    }
+
+    #[test]
+    fn statuses_are_told_apart() {
+        let is_unanswered = |status: Status| matches!(status.into(), CatalogError::Unanswered(_));
+        assert!(matches!(
+            Status::from(Error::LeaseLost).into(),
+            CatalogError::LeaseLost
+        ));
+        assert!(is_unanswered(Error::Unavailable("later".into()).into()));
+        assert!(is_unanswered(Status::unavailable("connection refused")));
+        assert!(is_unanswered(Status::deadline_exceeded("no answer")));
+        assert!(matches!(
+            Status::from(Error::invalid("lease", "is missing")).into(),
+            CatalogError::Refused(message) if message == "lease: is missing"
+        ));
+    }
+}

@@ -1,0 +1,144 @@
+//! The `sync` section of the configuration.
+
+use std::time::Duration;
+
+use rootstock_runtime::config::{Problems, Validate, duration};
+use serde::{Deserialize, Serialize};
+
+/// How a worker works.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SyncConfig {
+    /// Blobs fetched at a time, 1 to 100. Each may hold some parts of the blob store in memory.
+    pub concurrent_transfers: usize,
+    /// Remotes polled at a time, 1 to 100. Each may hold the documents of a remote in memory.
+    pub concurrent_polls: usize,
+    /// How long one question for work waits for some to become due, 1s to 30s.
+    #[serde(with = "duration")]
+    pub claim_wait: Duration,
+    /// How long work under way may take to come to a good place to stop at, on shutdown.
+    #[serde(with = "duration")]
+    pub shutdown_grace: Duration,
+    /// What a remote may cost.
+    pub remote: RemoteLimits,
+}
+
+/// Limits of every exchange with a remote.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RemoteLimits {
+    /// Time to connect, TLS included.
+    #[serde(with = "duration")]
+    pub connect_timeout: Duration,
+    /// Time from the request to the head of the answer, redirects included, beyond connecting.
+    #[serde(with = "duration")]
+    pub header_timeout: Duration,
+    /// How long a body may be silent.
+    #[serde(with = "duration")]
+    pub idle_timeout: Duration,
+    /// Time for an index or a products file as a whole.
+    #[serde(with = "duration")]
+    pub document_timeout: Duration,
+    /// A body that brings less than this, over `low_speed_window`, is given up. 0: any is enough.
+    pub min_bytes_per_second: u64,
+    /// See `min_bytes_per_second`. Only the time spent waiting for the remote counts.
+    #[serde(with = "duration")]
+    pub low_speed_window: Duration,
+}
+
+impl Default for SyncConfig {
+    fn default() -> Self {
+        Self {
+            concurrent_transfers: 4,
+            concurrent_polls: 2,
+            claim_wait: Duration::from_secs(20),
+            shutdown_grace: Duration::from_secs(10),
+            remote: RemoteLimits::default(),
+        }
+    }
+}
+
+impl Default for RemoteLimits {
+    fn default() -> Self {
+        Self {
+            connect_timeout: Duration::from_secs(10),
+            header_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_secs(30),
+            document_timeout: Duration::from_secs(5 * 60),
+            min_bytes_per_second: 1024,
+            low_speed_window: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Validate for SyncConfig {
+    fn validate(&self, problems: &mut Problems) {
+        for (key, slots) in [
+            ("concurrent_transfers", self.concurrent_transfers),
+            ("concurrent_polls", self.concurrent_polls),
+        ] {
+            problems.require((1..=100).contains(&slots), key, "must be 1 to 100");
+        }
+        let wait = Duration::from_secs(1)..=Duration::from_secs(30);
+        problems.require(wait.contains(&self.claim_wait), "claim_wait", "must be 1s to 30s");
+        problems.section("remote", &self.remote);
+    }
+}
+
+impl Validate for RemoteLimits {
+    fn validate(&self, problems: &mut Problems) {
+        for (key, limit) in [
+            ("connect_timeout", self.connect_timeout),
+            ("header_timeout", self.header_timeout),
+            ("idle_timeout", self.idle_timeout),
+            ("document_timeout", self.document_timeout),
+            ("low_speed_window", self.low_speed_window),
+        ] {
+            problems.require(!limit.is_zero(), key, "must be more than 0s");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_good_and_read_back() {
+        let config = SyncConfig::default();
+        assert_eq!(Problems::of(&config), []);
+        let text = serde_json::to_string(&config).unwrap();
+        assert!(text.contains("\"claim_wait\":\"20s\""), "{text}");
+        assert_eq!(serde_json::from_str::<SyncConfig>(&text).unwrap(), config);
+    }
+
+    #[test]
+    fn every_mistake_is_reported_at_once() {
+        let config = SyncConfig {
+            concurrent_transfers: 0,
+            concurrent_polls: 101,
+            claim_wait: Duration::from_secs(31),
+            remote: RemoteLimits {
+                idle_timeout: Duration::ZERO,
+                ..RemoteLimits::default()
+            },
+            ..SyncConfig::default()
+        };
+        let keys: Vec<_> = Problems::of(&config).into_iter().map(|(key, _)| key).collect();
+        assert_eq!(
+            keys,
+            [
+                "concurrent_transfers",
+                "concurrent_polls",
+                "claim_wait",
+                "remote.idle_timeout"
+            ]
+        );
+    }
+
+    #[test]
+    fn unknown_keys_are_refused() {
+        let error = serde_json::from_str::<SyncConfig>(r#"{"concurrent_transfer": 1}"#).unwrap_err();
+        assert!(error.to_string().contains("unknown field"), "{error}");
+    }
+}

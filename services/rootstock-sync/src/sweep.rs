@@ -1,0 +1,64 @@
+//! Sweeping: uploads that nobody will finish are found and removed.
+
+use std::{collections::HashSet, time::Duration};
+
+use rootstock_blobs::OpenUpload;
+use rootstock_proto::sync::v1::SweepTask;
+
+use crate::{lease::Held, work::WorkError, worker::Worker};
+
+/// Aborts every upload that is old enough and that no transfer will go on with.
+///
+/// An upload that cannot be aborted costs the others nothing: the next sweep finds it again.
+pub(crate) async fn sweep(worker: &Worker, held: &Held, task: SweepTask) -> Result<&'static str, WorkError> {
+    let Some(min_age) = task.min_age.and_then(|age| Duration::try_from(age).ok()) else {
+        return Err(WorkError::failed(
+            "the sweep's min_age is missing or is no duration",
+        ));
+    };
+    let live: HashSet<String> = task.live_uploads.into_iter().collect();
+    let mut removed = 0;
+    for upload in worker.blobs.list_uploads().await? {
+        if !is_dead(&upload, &live, min_age) {
+            continue;
+        }
+        match worker.blobs.abort_upload(&upload.id).await {
+            Ok(()) => {
+                removed += 1;
+                tracing::info!(upload.id, upload.age = ?upload.age, "removed an upload that nobody will finish");
+            }
+            Err(error) => tracing::warn!(upload.id, %error, "an upload cannot be removed"),
+        }
+    }
+    held.reporting();
+    worker.catalog.finish_sweep(held.lease(), removed).await?;
+    Ok("swept")
+}
+
+fn is_dead(upload: &OpenUpload, live: &HashSet<String>, min_age: Duration) -> bool {
+    upload.age >= min_age && !live.contains(&upload.id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_old_uploads_that_nobody_names_are_dead() {
+        let live = HashSet::from(["live".to_owned()]);
+        let hour = Duration::from_secs(3600);
+        for (id, age, dead) in [
+            ("live", 2 * hour, false),
+            ("other", 2 * hour, true),
+            ("other", hour, true),
+            ("other", hour / 2, false),
+        ] {
+            let upload = OpenUpload {
+                id: id.to_owned(),
+                digest: None,
+                age,
+            };
+            assert_eq!(is_dead(&upload, &live, hour), dead, "{upload:?}");
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! Transferring: a blob from the first source that has it into the store.
+//!
+//! The store checks size and digest before the blob becomes visible, so no source needs to be
+//! trusted, and sources can take turns: what one brought before its connection broke, the next one
+//! goes on with. Should the whole turn out wrong then, the source is asked once more for all of it,
+//! because nobody knows whose part was wrong.
+
+mod journal;
+mod source;
+
+use rootstock_blobs::{BlobError, Finished, Upload, UploadJournal};
+use rootstock_model::Digest;
+use rootstock_proto::{
+    convert,
+    sync::v1::{Combination, FinishTransferRequest, TransferTask},
+};
+use tracing::Span;
+
+use self::source::{Source, SourceError};
+use crate::{lease::Held, work::WorkError, worker::Worker};
+
+/// A larger metadata blob is not read for the sake of its fingerprint: it is verified later.
+const MAX_PREFIX_BYTES: u64 = 16 << 20;
+/// Each costs a further hash of the whole blob; those beyond are verified later.
+const MAX_PREFIXES: usize = 8;
+
+/// Fetches the blob from the first source that has it, and reports it as stored.
+pub(crate) async fn transfer(
+    worker: &Worker,
+    held: &Held,
+    task: TransferTask,
+) -> Result<&'static str, WorkError> {
+    let transfer = Transfer::new(worker, held, &task)?;
+    if let Some(size_bytes) = transfer.stored_already(&task).await? {
+        transfer.finish(size_bytes, Vec::new()).await?;
+        return Ok("present");
+    }
+    let upload = transfer.resume(&task.journal).await?;
+    let (finished, prefixes) = transfer.fetch(upload, &task).await?;
+    let combinations = prefixes
+        .iter()
+        .zip(&finished.combined)
+        .map(|(metadata, fingerprint)| Combination {
+            metadata_sha256: convert::digest_bytes(metadata),
+            root_sha256: task.sha256.clone(),
+            fingerprint: convert::digest_bytes(fingerprint),
+        });
+    transfer
+        .finish(finished.size_bytes, combinations.collect())
+        .await?;
+    Ok("stored")
+}
+
+/// What the parts of one transfer have in common.
+struct Transfer<'a> {
+    worker: &'a Worker,
+    held: &'a Held,
+    digest: Digest,
+    /// Metadata blobs whose fingerprints are wanted with this one.
+    metadata: Vec<Digest>,
+}
+
+/// A stored blob, and the prefixes that its combined digests are for.
+type Stored = (Finished, Vec<Digest>);
+
+impl<'a> Transfer<'a> {
+    fn new(worker: &'a Worker, held: &'a Held, task: &TransferTask) -> Result<Self, WorkError> {
+        let of_wire = |field: &str, bytes: &[u8]| {
+            convert::digest(field, bytes).map_err(|error| WorkError::failed(error.to_string()))
+        };
+        let metadata = task
+            .metadata_sha256
+            .iter()
+            .map(|bytes| of_wire("metadata_sha256", bytes));
+        Ok(Self {
+            worker,
+            held,
+            digest: of_wire("sha256", &task.sha256)?,
+            metadata: metadata.collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// The size of the blob if it is in the store: another transfer was faster, or a worker ended
+    /// between storing it and saying so. What is visible there was verified.
+    async fn stored_already(&self, task: &TransferTask) -> Result<Option<u64>, WorkError> {
+        let Some(info) = self.worker.blobs.head(&self.digest).await? else {
+            return Ok(None);
+        };
+        if task
+            .sources
+            .iter()
+            .any(|source| u64::try_from(source.size_bytes) == Ok(info.size_bytes))
+        {
+            return Ok(Some(info.size_bytes));
+        }
+        tracing::warn!(
+            size_bytes = info.size_bytes,
+            "the stored blob has a size that no source has; fetching it anew"
+        );
+        Ok(None)
+    }
+
+    /// The upload that an earlier attempt has left; `None` to begin anew.
+    async fn resume(&self, journal: &[u8]) -> Result<Option<Upload>, WorkError> {
+        if journal.is_empty() {
+            return Ok(None);
+        }
+        let resumed = match UploadJournal::from_bytes(journal) {
+            Ok(journal) if *journal.digest() != self.digest => return Ok(None),
+            Ok(journal) => self.worker.blobs.resume_upload(&journal).await,
+            Err(error) => Err(error),
+        };
+        match resumed {
+            Ok(upload) => {
+                tracing::info!(done_bytes = upload.offset(), "going on with an earlier transfer");
+                self.held.progress(upload.offset());
+                Ok(Some(upload))
+            }
+            Err(BlobError::JournalUnusable(problem)) => {
+                tracing::info!(%problem, "an earlier transfer cannot be continued; beginning anew");
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Tries the sources in order. When all fail, what came is kept for the next attempt.
+    async fn fetch(&self, mut upload: Option<Upload>, task: &TransferTask) -> Result<Stored, WorkError> {
+        let mut failures = Vec::new();
+        for source in &task.sources {
+            let fetched = match Source::new(self, source) {
+                Ok(source) => self.fetch_from(&source, &mut upload).await,
+                Err(error) => Err(SourceError::Source(error)),
+            };
+            match fetched {
+                Ok(stored) => return Ok(stored),
+                Err(SourceError::Work(error)) => return Err(error),
+                Err(SourceError::Source(error)) => {
+                    let name = source.remote.as_ref().map_or("", |remote| remote.name.as_str());
+                    tracing::info!(remote.name = name, %error, "a source failed");
+                    failures.push((name, error));
+                }
+            }
+        }
+        if let Some(upload) = upload {
+            self.suspend(upload).await?;
+        }
+        if failures.is_empty() {
+            return Err(WorkError::failed("no remote offers this file any more"));
+        }
+        let messages: Vec<_> = failures
+            .iter()
+            .map(|(name, error)| format!("remote {name}: {error}"))
+            .collect();
+        // As long as one of them did not ask for patience, it is worth trying as usual.
+        let waits: Option<Vec<_>> = failures.iter().map(|(_, error)| error.retry_after()).collect();
+        let retry_after = waits.and_then(|waits| waits.into_iter().min());
+        Err(WorkError::Failed {
+            message: messages.join("; "),
+            retry_after,
+        })
+    }
+
+    async fn fetch_from(
+        &self,
+        source: &Source<'_>,
+        upload: &mut Option<Upload>,
+    ) -> Result<Stored, SourceError> {
+        let span = Span::current();
+        span.record("remote.name", source.name());
+        span.record("size_bytes", source.size_bytes());
+        match source.fetch(upload).await? {
+            source::Fetched::Stored(stored) => return Ok(stored),
+            source::Fetched::MixtureWrong(error) => {
+                tracing::info!(%error, "the parts do not make the blob; fetching the whole from one source");
+            }
+        }
+        match source.fetch(upload).await? {
+            source::Fetched::Stored(stored) => Ok(stored),
+            source::Fetched::MixtureWrong(error) => Err(SourceError::Source(error)),
+        }
+    }
+
+    /// An upload that begins with this blob's first byte.
+    async fn begin(&self, size_bytes: u64) -> Result<Upload, BlobError> {
+        let mut upload = self.worker.blobs.begin_upload(&self.digest, size_bytes).await?;
+        for metadata in self.metadata.iter().take(MAX_PREFIXES) {
+            match self.worker.blobs.head(metadata).await? {
+                Some(info) if info.size_bytes <= MAX_PREFIX_BYTES => {
+                    upload.add_prefix_hash(self.worker.blobs.prefix_hash(metadata).await?)?;
+                }
+                found => {
+                    tracing::debug!(metadata.sha256 = %metadata, ?found, "its fingerprint is left to be verified")
+                }
+            }
+        }
+        Ok(upload)
+    }
+
+    /// Makes durable what came in whole parts, and saves where to go on.
+    async fn suspend(&self, upload: Upload) -> Result<(), WorkError> {
+        let id = upload.id().to_owned();
+        match upload.suspend().await {
+            Ok(Some(journal)) => journal::save(self, &id, &journal).await,
+            Ok(None) => Ok(()),
+            Err(error) => {
+                tracing::warn!(%error, "the last part could not be kept");
+                Ok(())
+            }
+        }
+    }
+
+    async fn finish(&self, size_bytes: u64, combinations: Vec<Combination>) -> Result<(), WorkError> {
+        let request = FinishTransferRequest {
+            lease: Some(self.held.lease()),
+            size_bytes: i64::try_from(size_bytes).unwrap_or(i64::MAX),
+            combinations,
+        };
+        self.held.reporting();
+        let answer = self.worker.catalog.finish_transfer(request).await?;
+        tracing::info!(
+            size_bytes,
+            activated_versions = answer.activated_versions,
+            "blob stored"
+        );
+        Ok(())
+    }
+}

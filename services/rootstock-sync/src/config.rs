@@ -1,6 +1,6 @@
 //! The `sync` section of the configuration.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use rootstock_runtime::config::{Problems, Validate, duration};
 use serde::{Deserialize, Serialize};
@@ -9,6 +9,11 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SyncConfig {
+    /// Where the catalog is: `http://HOST:PORT` or `https://HOST:PORT`. Standalone fills it in by
+    /// itself.
+    pub catalog_url: String,
+    /// Certificates to trust when the catalog is at `https://`, PEM, instead of the system's.
+    pub catalog_ca_file: Option<PathBuf>,
     /// Blobs fetched at a time, 1 to 100. Each may hold some parts of the blob store in memory.
     pub concurrent_transfers: usize,
     /// Remotes polled at a time, 1 to 100. Each may hold the documents of a remote in memory.
@@ -49,6 +54,8 @@ pub struct RemoteLimits {
 impl Default for SyncConfig {
     fn default() -> Self {
         Self {
+            catalog_url: String::new(),
+            catalog_ca_file: None,
             concurrent_transfers: 4,
             concurrent_polls: 2,
             claim_wait: Duration::from_secs(20),
@@ -73,6 +80,14 @@ impl Default for RemoteLimits {
 
 impl Validate for SyncConfig {
     fn validate(&self, problems: &mut Problems) {
+        let is_url = ["http://", "https://"]
+            .iter()
+            .any(|scheme| self.catalog_url.starts_with(scheme));
+        problems.require(
+            is_url,
+            "catalog_url",
+            "must be http://HOST:PORT or https://HOST:PORT",
+        );
         for (key, slots) in [
             ("concurrent_transfers", self.concurrent_transfers),
             ("concurrent_polls", self.concurrent_polls),
@@ -104,8 +119,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_defaults_are_good_and_read_back() {
-        let config = SyncConfig::default();
+    fn the_defaults_lack_only_the_catalog_and_are_read_back() {
+        let config = SyncConfig {
+            catalog_url: "http://catalog:7443".to_owned(),
+            ..SyncConfig::default()
+        };
         assert_eq!(Problems::of(&config), []);
         let text = serde_json::to_string(&config).unwrap();
         assert!(text.contains("\"claim_wait\":\"20s\""), "{text}");
@@ -128,6 +146,7 @@ mod tests {
         assert_eq!(
             keys,
             [
+                "catalog_url",
                 "concurrent_transfers",
                 "concurrent_polls",
                 "claim_wait",

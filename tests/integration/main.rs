@@ -8,6 +8,7 @@
 
 mod blobs;
 mod catalog;
+mod executable;
 mod gateway;
 mod harness;
 mod layout;

@@ -28,6 +28,7 @@ pub mod postgres;
 pub mod process;
 pub mod remote;
 pub mod seaweed;
+pub mod standalone;
 pub mod telemetry;
 pub mod tools;
 pub mod tree;

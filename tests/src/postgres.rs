@@ -298,13 +298,18 @@ impl Unprivileged {
     }
 }
 
+/// A directory for temporary ones that Postgres can enter, whoever runs it.
+pub(crate) fn parent_for_everyone() -> anyhow::Result<PathBuf> {
+    let as_root = nix::unistd::geteuid().is_root();
+    [std::env::temp_dir(), "/tmp".into(), "/var/tmp".into()]
+        .into_iter()
+        .find(|path| !as_root || open_to_others(path))
+        .context("neither TMPDIR nor /tmp nor /var/tmp can be entered by an unprivileged user")
+}
+
 /// A new directory that belongs to the server's user and that this user can reach.
 fn make_directory(user: Option<Unprivileged>) -> anyhow::Result<PathBuf> {
-    let parent = [std::env::temp_dir(), "/tmp".into(), "/var/tmp".into()]
-        .into_iter()
-        .find(|path| user.is_none() || open_to_others(path))
-        .context("neither TMPDIR nor /tmp nor /var/tmp can be entered by an unprivileged user")?;
-    let directory = parent.join(format!(
+    let directory = parent_for_everyone()?.join(format!(
         "rootstock-postgres-{}",
         hex::encode(rand::random::<[u8; 6]>())
     ));

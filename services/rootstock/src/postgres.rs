@@ -182,8 +182,12 @@ impl Process {
         self.0.store(pid.as_raw(), Ordering::SeqCst);
     }
 
-    fn is_gone(&self) {
-        self.0.store(0, Ordering::SeqCst);
+    /// `pid` has ended. Says whether it was the server: another may have taken its place.
+    fn is_no_longer(&self, pid: Pid) -> bool {
+        let exchanged = self
+            .0
+            .compare_exchange(pid.as_raw(), 0, Ordering::SeqCst, Ordering::SeqCst);
+        exchanged.is_ok()
     }
 }
 

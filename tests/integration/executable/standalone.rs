@@ -150,7 +150,7 @@ async fn a_killed_one_is_started_again_on_what_it_left() -> anyhow::Result<()> {
 #[tokio::test]
 async fn a_postgres_that_dies_is_started_again() -> anyhow::Result<()> {
     let data = DataDirectory::new()?;
-    let standalone = data.start().await?;
+    let mut standalone = data.start().await?;
     let first = data.postgres_pid().expect("a Postgres");
     kill(Pid::from_raw(first), Signal::SIGKILL)?;
     eventually("another Postgres", || {
@@ -159,13 +159,20 @@ async fn a_postgres_that_dies_is_started_again() -> anyhow::Result<()> {
     })
     .await;
     // The catalog finds its way back by itself.
+    let mut is_back = false;
     for _ in 0..600 {
-        if standalone.run(&["image", "list"]).await?.status.success() {
-            return Ok(());
+        is_back = standalone.run(&["image", "list"]).await?.status.success();
+        if is_back {
+            break;
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    panic!("the catalog does not come back");
+    assert!(is_back, "the catalog does not come back");
+    standalone.process.terminate()?;
+    assert_eq!(standalone.process.wait().await?.code(), Some(0));
+    let output = standalone.process.output();
+    assert_eq!(output.matches("postgres died").count(), 1, "{output}");
+    Ok(())
 }
 
 #[tokio::test]

@@ -131,7 +131,7 @@ impl Server {
     /// Waits until the server ends, and says how it did. Safe to drop and to call again.
     pub(super) async fn exited(&mut self) -> String {
         let status = self.child.wait().await;
-        self.process.is_gone();
+        self.process.is_no_longer(self.pid);
         // What it said last may still be on its way; a straggler of its may keep the pipe open.
         let _ = timeout(LAST_WORDS, self.reader.join_next()).await;
         let status = status.map_or_else(|error| error.to_string(), |status: ExitStatus| status.to_string());
@@ -150,7 +150,7 @@ impl Server {
             }
             match timeout(patience, self.child.wait()).await {
                 Ok(_) => {
-                    self.process.is_gone();
+                    self.process.is_no_longer(self.pid);
                     tracing::info!(process.pid = self.pid(), "postgres stopped");
                     return;
                 }
@@ -161,7 +161,7 @@ impl Server {
         if let Err(error) = self.child.kill().await {
             tracing::debug!(%error, "no postgres to kill");
         }
-        self.process.is_gone();
+        self.process.is_no_longer(self.pid);
     }
 
     /// Makes the database if there is none.
@@ -210,7 +210,10 @@ impl Server {
 impl Drop for Server {
     /// On an error or a panic; what ends in order has been stopped by now.
     fn drop(&mut self) {
-        self.process.abandon();
+        if self.process.is_no_longer(self.pid) {
+            // An error means that it is gone.
+            let _ = kill(self.pid, Signal::SIGQUIT);
+        }
     }
 }
 

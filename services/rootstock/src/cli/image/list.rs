@@ -132,7 +132,7 @@ mod tests {
             ..Image::default()
         };
         assert_eq!(
-            text(&[image.clone()], screen(None)),
+            text(std::slice::from_ref(&image), screen(None)),
             "\
 ID                    NAME                       STATUS  VERSIONS  ARCHITECTURE  DEFAULT
 btavtegj1qm58qg7ru50  alpine:3.20:amd64:default  active  2         x86_64        true

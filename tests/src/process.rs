@@ -15,7 +15,7 @@ use std::{
 use anyhow::{Context as _, bail, ensure};
 use nix::sys::signal::{Signal, kill};
 
-use crate::guard::Guard;
+use crate::{guard::Guard, tools};
 
 /// How often a waiting test looks again.
 const POLL: Duration = Duration::from_millis(20);
@@ -48,15 +48,16 @@ pub fn executable() -> anyhow::Result<PathBuf> {
     Ok(executable)
 }
 
-/// A command for the executable, that no configuration of this shell reaches.
+/// A command for the executable, that no configuration of this shell reaches, and with the Postgres
+/// that tests use.
 pub fn command() -> anyhow::Result<Command> {
     let mut command = Command::new(executable()?);
     for (name, _) in env::vars_os() {
-        let of_ours = name.to_str().is_some_and(|name| name.starts_with("ROOTSTOCK_"));
-        if of_ours && name != "ROOTSTOCK_PG_BIN" {
+        if name.to_str().is_some_and(|name| name.starts_with("ROOTSTOCK_")) {
             command.env_remove(name);
         }
     }
+    command.env("ROOTSTOCK_PG_BIN", tools::postgres_binaries()?);
     command.stdin(Stdio::null());
     Ok(command)
 }

@@ -8,6 +8,7 @@
 
 mod blobs;
 mod catalog;
+mod deploy;
 mod executable;
 mod gateway;
 mod harness;

@@ -13,5 +13,6 @@ mod executable;
 mod gateway;
 mod harness;
 mod layout;
+mod mirror;
 mod runtime;
 mod sync;

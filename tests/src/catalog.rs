@@ -18,6 +18,7 @@ use rootstock_proto::{
     },
 };
 use rootstock_runtime::{Readiness, Shutdown, config::Secret};
+use sqlx::{Connection as _, PgConnection, Row as _};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tonic::{Status, transport::Channel};
 
@@ -240,4 +241,31 @@ pub fn transfer_task(work: &Work) -> anyhow::Result<&TransferTask> {
         Some(Task::Transfer(task)) => Ok(task),
         other => bail!("not a transfer: {other:?}"),
     }
+}
+
+/// Where every row of what the catalog promises lies, by table: an update moves a row, so the same
+/// places mean that nothing was written, and no revision taken.
+pub async fn content(database_url: &str) -> anyhow::Result<Vec<(String, i64, String)>> {
+    let mut connection = PgConnection::connect(database_url).await?;
+    let mut content = vec![];
+    for table in [
+        "images",
+        "versions",
+        "artifacts",
+        "aliases",
+        "blobs",
+        "changes",
+        "catalog_revision",
+        "left_out",
+        "remotes",
+    ] {
+        let sql = format!(
+            "SELECT count(*), coalesce(md5(string_agg(ctid::text || xmin::text, ',' ORDER BY ctid)), '') FROM {table}"
+        );
+        let row = sqlx::query(sqlx::AssertSqlSafe(sql))
+            .fetch_one(&mut connection)
+            .await?;
+        content.push((table.to_owned(), row.get(0), row.get(1)));
+    }
+    Ok(content)
 }

@@ -19,6 +19,7 @@ pub mod background;
 pub mod catalog;
 pub mod certificates;
 pub mod clients;
+pub mod cluster;
 pub mod corpus;
 pub mod fake_catalog;
 pub mod fake_work;

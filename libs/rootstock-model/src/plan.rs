@@ -67,6 +67,8 @@ pub struct KnownVersion {
     pub status: Status,
     /// Bytes of all its files.
     pub size_bytes: u64,
+    /// Its fingerprint, as far as the remote claims one or it was computed.
+    pub fingerprint: Option<Digest>,
     /// Its files: digests and paths, metadata first.
     pub files: Vec<(Digest, String)>,
 }
@@ -407,16 +409,23 @@ impl KnownVersion {
     }
 
     /// Whether this is the offered version: the same serial and the same bytes. Other bytes under a
-    /// known serial are another version.
+    /// known serial are another version; so are other claims about the same bytes while they are not
+    /// here, or a remote could not mend a false one.
     fn is(&self, serial: &str, content: &Content) -> bool {
         let offered = content.artifacts();
         self.serial == serial
+            && (self.status == Status::Active || self.is_claimed_by(content))
             && self.files.len() == offered.len()
             && self
                 .files
                 .iter()
                 .zip(&offered)
                 .all(|((sha256, _), artifact)| *sha256 == artifact.sha256)
+    }
+
+    fn is_claimed_by(&self, content: &Content) -> bool {
+        let fingerprint = content.fingerprint();
+        self.size_bytes == content.size_bytes() && (fingerprint.is_none() || fingerprint == self.fingerprint)
     }
 
     fn lies_at(&self, content: &Content) -> bool {

@@ -132,13 +132,26 @@ async fn activate(writer: &mut Writer, activated: &[Waiting]) -> Result<(), Fail
             .filter(|(_, number, _)| retired.contains(number))
             .map(|(id, ..)| *id)
             .collect();
-        delete_versions(writer, image_id, &ids).await?;
+        retire_versions(writer, image_id, &ids).await?;
     }
     Ok(())
 }
 
-/// Retires or removes versions: hidden at once, their blobs readable until the grace is over.
-pub(crate) async fn delete_versions(writer: &mut Writer, image_id: &str, ids: &[i64]) -> Result<(), Failure> {
+/// Removes versions that were never stored: there is nothing to be kept readable.
+pub(crate) async fn remove_versions(writer: &mut Writer, image_id: &str, ids: &[i64]) -> Result<(), Failure> {
+    if ids.is_empty() {
+        return Ok(());
+    }
+    for version in versions::by_ids(writer.connection(), ids).await? {
+        writer.removed_version(version);
+    }
+    versions::remove(writer.connection(), ids).await?;
+    writer.image(image_id, ChangeOperation::Updated);
+    Ok(())
+}
+
+/// Retires versions: hidden at once, their blobs readable until the grace is over.
+pub(crate) async fn retire_versions(writer: &mut Writer, image_id: &str, ids: &[i64]) -> Result<(), Failure> {
     if ids.is_empty() {
         return Ok(());
     }

@@ -230,16 +230,12 @@ async fn carry_out(
         for (number, content) in &image.relocate {
             snapshots::relocate(writer.connection(), id, *number, &content.artifacts()).await?;
         }
-        let gone: Vec<i32> = image
-            .remove
-            .iter()
-            .chain(&image.retire)
-            .map(|version| version.number)
-            .collect();
-        let rows = versions::ids_by_number(writer.connection(), id, &gone).await?;
-        activation::delete_versions(writer, id, &rows).await?;
+        let removed = rows_of(writer, id, &image.remove).await?;
+        activation::remove_versions(writer, id, &removed).await?;
+        let retired = rows_of(writer, id, &image.retire).await?;
+        activation::retire_versions(writer, id, &retired).await?;
         unwanted.extend(image.remove.iter().flat_map(files));
-        changed_versions += image.change.len() + gone.len();
+        changed_versions += image.change.len() + removed.len() + retired.len();
     }
     let unwanted: Vec<Digest> = unwanted.into_iter().collect();
     work::remove_unwanted_transfers(writer.connection(), &unwanted).await?;
@@ -249,6 +245,15 @@ async fn carry_out(
         changed_versions: i64::try_from(changed_versions).unwrap_or(i64::MAX),
         queued_transfers,
     })
+}
+
+async fn rows_of(
+    writer: &mut Writer,
+    image_id: &str,
+    versions: &[KnownVersion],
+) -> Result<Vec<i64>, Failure> {
+    let numbers: Vec<i32> = versions.iter().map(|version| version.number).collect();
+    versions::ids_by_number(writer.connection(), image_id, &numbers).await
 }
 
 fn files(version: &KnownVersion) -> impl Iterator<Item = Digest> {

@@ -15,7 +15,10 @@ use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 use crate::{
     failure::Failure,
     feed::CHANGES_CHANNEL,
-    queries::{aliases, images, versions},
+    queries::{
+        aliases, images,
+        versions::{self, VersionRow},
+    },
 };
 
 /// An open change of the catalog. Dropped without [`Writer::commit`], it changes nothing.
@@ -25,6 +28,7 @@ pub(crate) struct Writer {
     remotes: Vec<(ChangeOperation, Remote)>,
     images: BTreeMap<String, ChangeOperation>,
     versions: BTreeMap<i64, ChangeOperation>,
+    removed_versions: Vec<VersionChange>,
     aliases: Vec<(ChangeOperation, Alias)>,
 }
 
@@ -41,6 +45,7 @@ impl Writer {
             remotes: vec![],
             images: BTreeMap::new(),
             versions: BTreeMap::new(),
+            removed_versions: vec![],
             aliases: vec![],
         })
     }
@@ -70,6 +75,14 @@ impl Writer {
     /// Notes what happened to a version. Note its image too.
     pub(crate) fn version(&mut self, id: i64, operation: ChangeOperation) {
         note(&mut self.versions, id, operation);
+    }
+
+    /// Notes that a version was removed, which was this. Note its image too.
+    pub(crate) fn removed_version(&mut self, version: VersionRow) {
+        self.removed_versions.push(VersionChange {
+            image_id: version.image_id,
+            version: Some(version.version),
+        });
     }
 
     /// Lets status, counts and aliases of the noted images follow their versions, appends what was
@@ -126,6 +139,11 @@ impl Writer {
             image.aliases.clear();
             changes.push((operation, Resource::Image(image)));
         }
+        changes.extend(
+            self.removed_versions
+                .drain(..)
+                .map(|version| (ChangeOperation::Deleted, Resource::Version(version))),
+        );
         let ids: Vec<i64> = self.versions.keys().copied().collect();
         for row in versions::by_ids(&mut self.transaction, &ids).await? {
             let operation = self

@@ -7,8 +7,10 @@ use rootstock_proto::{
     catalog::v1::{Image, ListImagesRequest, ListLeftOutRequest, SyncRemoteRequest},
     sync::v1::WorkKind,
 };
-use rootstock_tests::{catalog::TestCatalog, corpus::corpus};
-use sqlx::{Connection as _, PgConnection, Row as _};
+use rootstock_tests::{
+    catalog::{TestCatalog, content},
+    corpus::corpus,
+};
 
 use super::{on_demand, start};
 
@@ -103,7 +105,7 @@ async fn every_real_index_is_listed_whole_and_its_resubmission_writes_nothing() 
         };
         catalog.remotes().sync_remote(request).await.unwrap();
         let work = catalog.claim(WorkKind::Poll).await.unwrap();
-        let before = content(&database.url).await;
+        let before = content(&database.url).await.unwrap();
         let recorded = catalog.submit(work.lease, &snapshot).await.unwrap();
         assert_eq!(
             (recorded.changed_versions, recorded.queued_transfers),
@@ -111,36 +113,9 @@ async fn every_real_index_is_listed_whole_and_its_resubmission_writes_nothing() 
             "{file}"
         );
         assert_eq!(
-            content(&database.url).await,
+            content(&database.url).await.unwrap(),
             before,
             "{file}: a resubmission wrote"
         );
     }
-}
-
-/// Where every row of what the catalog promises lies: an update moves a row, so the same places mean
-/// that nothing was written.
-async fn content(url: &str) -> Vec<(String, i64, String)> {
-    let mut connection = PgConnection::connect(url).await.unwrap();
-    let mut content = vec![];
-    for table in [
-        "images",
-        "versions",
-        "artifacts",
-        "aliases",
-        "blobs",
-        "changes",
-        "left_out",
-        "remotes",
-    ] {
-        let sql = format!(
-            "SELECT count(*), coalesce(md5(string_agg(ctid::text || xmin::text, ',' ORDER BY ctid)), '') FROM {table}"
-        );
-        let row = sqlx::query(sqlx::AssertSqlSafe(sql))
-            .fetch_one(&mut connection)
-            .await
-            .unwrap();
-        content.push((table.to_owned(), row.get(0), row.get(1)));
-    }
-    content
 }

@@ -60,6 +60,7 @@ fn known(versions: &[(i32, &str, Status)]) -> KnownState {
         serial: (*serial).to_owned(),
         status: *status,
         size_bytes: 11,
+        fingerprint: content(serial).fingerprint(),
         files: content(serial)
             .artifacts()
             .into_iter()
@@ -202,6 +203,28 @@ fn other_bytes_under_a_known_serial_are_another_version() {
 }
 
 #[test]
+fn a_mended_claim_is_another_version_until_the_bytes_are_here() {
+    let changes: [fn(&mut KnownVersion); 2] = [
+        |known| known.size_bytes += 1,
+        |known| known.fingerprint = Some(Digest::of(b"another")),
+    ];
+    for change in changes {
+        for (status, expected) in [
+            (Status::Error, (vec!["1"], vec![0], vec![], vec![])),
+            (Status::Queued, (vec!["1"], vec![0], vec![], vec![])),
+            (Status::Active, Default::default()),
+        ] {
+            let offered = snapshot(vec![offer(PRODUCT, &["1"])]);
+            let mut state = known(&[(0, "1", status)]);
+            let image = state.images.values_mut().next().unwrap();
+            change(&mut image.versions[0]);
+            let plan = run(&offered, &state, 2, Mode::Mirror);
+            assert_eq!(outcome(&plan), expected, "{status:?}");
+        }
+    }
+}
+
+#[test]
 fn files_that_moved_are_found_again() {
     let mut image = offer(PRODUCT, &["1"]);
     let Content::Split { root, .. } = &mut image.versions[0].contents[0] else {
@@ -308,8 +331,14 @@ proptest! {
         for image_plan in &plan.images {
             for new in &image_plan.add {
                 let files = new.content.artifacts().into_iter().map(|a| (a.sha256, a.path)).collect();
-                let serial = new.offered.serial.clone();
-                image.versions.push(KnownVersion { number: next, serial, status: new.status, size_bytes: 11, files });
+                image.versions.push(KnownVersion {
+                    number: next,
+                    serial: new.offered.serial.clone(),
+                    status: new.status,
+                    size_bytes: 11,
+                    fingerprint: new.content.fingerprint(),
+                    files,
+                });
                 next += 1;
             }
             for (changed, status) in &image_plan.change {

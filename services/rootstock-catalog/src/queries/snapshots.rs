@@ -106,7 +106,7 @@ async fn load_versions(
     let keys: BTreeMap<&str, &ImageKey> = ids.iter().map(|(key, id)| (id.as_str(), key)).collect();
     let id_list: Vec<String> = ids.values().cloned().collect();
     let rows = sqlx::query!(
-        "SELECT v.image_id, v.number, v.serial, v.status, v.size_bytes, a.sha256, a.path
+        "SELECT v.image_id, v.number, v.serial, v.status, v.size_bytes, v.fingerprint, a.sha256, a.path
          FROM versions v JOIN artifacts a ON a.version_id = v.id
          WHERE v.image_id = ANY($1) AND v.status <> 4
          ORDER BY v.image_id, v.number, a.position",
@@ -129,6 +129,7 @@ async fn load_versions(
                 serial: row.serial,
                 status: status(row.status)?,
                 size_bytes: u64::try_from(row.size_bytes).unwrap_or(0),
+                fingerprint: row.fingerprint.as_deref().map(digest).transpose()?,
                 files: vec![file],
             }),
         }

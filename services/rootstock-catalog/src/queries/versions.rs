@@ -314,3 +314,11 @@ pub(crate) async fn roots_after(
     .await?;
     rows.iter().map(|row| digest(row)).collect()
 }
+
+/// Removes versions and their artifacts.
+pub(crate) async fn remove(connection: &mut PgConnection, ids: &[i64]) -> Result<(), Failure> {
+    sqlx::query!("DELETE FROM versions WHERE id = ANY($1)", ids)
+        .execute(connection)
+        .await?;
+    Ok(())
+}

@@ -266,7 +266,8 @@ pub(crate) struct NewTransfer {
     pub held: bool,
 }
 
-/// Queues transfers; of blobs that are queued already nothing changes. Answers how many are new.
+/// Queues transfers, and again those that gave up; those that are queued already stay as they are.
+/// Answers how many were queued.
 pub(crate) async fn queue_transfers(
     connection: &mut PgConnection,
     transfers: &BTreeSet<NewTransfer>,
@@ -284,7 +285,10 @@ pub(crate) async fn queue_transfers(
         "INSERT INTO work (kind, subject, due_at, held, traceparent)
          SELECT $1, subject, CASE WHEN NOT held THEN now() END, held, $4
          FROM unnest($2::text[], $3::boolean[]) AS new (subject, held)
-         ON CONFLICT (kind, subject) DO NOTHING",
+         ON CONFLICT (kind, subject)
+         DO UPDATE SET due_at = excluded.due_at, held = excluded.held, failed_attempts = 0,
+             traceparent = excluded.traceparent
+         WHERE work.due_at IS NULL AND NOT work.held",
         WorkKind::Transfer as i16,
         &subjects,
         &held,
@@ -296,7 +300,7 @@ pub(crate) async fn queue_transfers(
     Ok(i64::try_from(queued.rows_affected()).unwrap_or(i64::MAX))
 }
 
-/// Queues the computing of fingerprints of (metadata, root).
+/// Queues the computing of fingerprints of (metadata, root), and again what gave up.
 pub(crate) async fn queue_verifications(
     connection: &mut PgConnection,
     pairs: &BTreeSet<(Digest, Digest)>,
@@ -310,7 +314,8 @@ pub(crate) async fn queue_verifications(
         .collect();
     sqlx::query!(
         "INSERT INTO work (kind, subject, due_at) SELECT $1, subject, now() FROM unnest($2::text[]) AS new (subject)
-         ON CONFLICT (kind, subject) DO NOTHING",
+         ON CONFLICT (kind, subject) DO UPDATE SET due_at = excluded.due_at, failed_attempts = 0
+         WHERE work.due_at IS NULL AND NOT work.held",
         WorkKind::Verify as i16,
         &subjects,
     )

@@ -227,7 +227,7 @@ async fn delete(catalog: &Catalog, name: &str) -> Result<(), Failure> {
         writer.image(id, ChangeOperation::Updated);
     }
     for (version, image_id) in &orphans.lost_versions {
-        activation::delete_versions(&mut writer, image_id, &[*version]).await?;
+        activation::remove_versions(&mut writer, image_id, &[*version]).await?;
     }
     work::remove_unwanted_transfers(writer.connection(), &orphans.lost_blobs).await?;
     work::remove_of_remote(writer.connection(), row.id).await?;

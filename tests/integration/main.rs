@@ -10,6 +10,7 @@ mod blobs;
 mod catalog;
 mod deploy;
 mod executable;
+mod faults;
 mod gateway;
 mod harness;
 mod layout;

@@ -27,6 +27,7 @@ pub mod fault_proxy;
 pub mod guard;
 pub mod postgres;
 pub mod process;
+pub mod processes;
 pub mod remote;
 pub mod seaweed;
 pub mod standalone;

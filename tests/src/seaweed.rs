@@ -35,6 +35,8 @@ const START_ATTEMPTS: u32 = 5;
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_millis(50);
+/// The bit of Go's `os.FileMode` that marks a directory.
+const GO_DIRECTORY: u32 = 1 << 31;
 
 /// Writes its process id and becomes the server; `$1` is the directory, the rest the command. When
 /// the directory is gone already, so is the test process, and nothing is started.
@@ -62,6 +64,22 @@ pub struct SeaweedFs {
     child: Mutex<Option<Child>>,
     prefixes_made: AtomicU64,
     _guard: Guard,
+}
+
+/// What SeaweedFS' filer says of a folder.
+#[derive(Debug, serde::Deserialize)]
+struct Listing {
+    #[serde(rename = "Entries")]
+    entries: Option<Vec<FilerEntry>>,
+}
+
+#[derive(Debug, serde::Deserialize)]
+struct FilerEntry {
+    #[serde(rename = "FullPath")]
+    full_path: String,
+    /// Go's `os.FileMode`.
+    #[serde(rename = "Mode")]
+    mode: u32,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -113,6 +131,39 @@ impl SeaweedFs {
         config.allow_http = true;
         config.prefix = Some(format!("test-{number}"));
         config
+    }
+
+    /// Everything that lies below a prefix of the bucket, relative to it, and the parts of every open
+    /// multipart upload of the bucket, in order. Asked of the server's own file tree, not over S3.
+    pub async fn objects(&self, prefix: &str) -> anyhow::Result<Vec<String>> {
+        let client = reqwest::Client::builder().timeout(START_TIMEOUT).build()?;
+        let mut names = Vec::new();
+        // Each folder with what stands before its entries' names. `.uploads` holds the parts.
+        let mut folders = vec![
+            (format!("/buckets/{BUCKET}/{prefix}"), String::new()),
+            (format!("/buckets/{BUCKET}/.uploads"), ".uploads/".to_owned()),
+        ];
+        while let Some((folder, before)) = folders.pop() {
+            let url = format!("http://127.0.0.1:{}{folder}/?limit=10000", self.ports.filer);
+            let answer = client
+                .get(url)
+                .header(http::header::ACCEPT, "application/json")
+                .send()
+                .await?;
+            if answer.status() == http::StatusCode::NOT_FOUND {
+                continue;
+            }
+            let listing: Listing = serde_json::from_slice(&answer.error_for_status()?.bytes().await?)?;
+            for FilerEntry { full_path, mode } in listing.entries.unwrap_or_default() {
+                let name = full_path.rsplit('/').next().unwrap_or_default().to_owned();
+                match mode & GO_DIRECTORY {
+                    0 => names.push(format!("{before}{name}")),
+                    _ => folders.push((full_path, format!("{before}{name}/"))),
+                }
+            }
+        }
+        names.sort();
+        Ok(names)
     }
 
     /// Starts the server again with what it had stored; returns when it answers. Does nothing when it

@@ -8,13 +8,14 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{Account, Binaries, Error, NAME};
 
 /// Maps the user that this process is to [`NAME`].
 const USER_MAP: &str = "standalone";
 const INITIALIZE_TIMEOUT: Duration = Duration::from_secs(300);
+const STRAGGLER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// `<data-dir>/postgres` and the data in it.
 #[derive(Debug)]
@@ -67,12 +68,7 @@ impl Cluster {
             return Ok(());
         }
         let unfinished = self.directory.join("data.new");
-        match fs::remove_dir_all(&unfinished) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(Error::io("remove", &unfinished)(error));
-            }
-            _ => {}
-        }
+        remove_unfinished(&unfinished).await?;
         let mut initdb = binaries.command("initdb", account);
         initdb.arg("--pgdata").arg(&unfinished);
         initdb.args([
@@ -138,6 +134,19 @@ impl Cluster {
         write().map_err(Error::io("write", &unfinished))?;
         account.give(&unfinished)?;
         fs::rename(&unfinished, path).map_err(Error::io("write", path))
+    }
+}
+
+/// Removes what an initdb that was killed has left. A child of its may go on writing for a moment.
+async fn remove_unfinished(path: &Path) -> Result<(), Error> {
+    let deadline = Instant::now() + STRAGGLER_TIMEOUT;
+    loop {
+        match fs::remove_dir_all(path) {
+            Ok(()) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) if Instant::now() > deadline => return Err(Error::io("remove", path)(error)),
+            Err(_) => sleep(Duration::from_millis(100)).await,
+        }
     }
 }
 

@@ -1,6 +1,10 @@
 //! `rootstock remote add`.
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use rootstock_model::selection::Rule;
 use rootstock_proto::catalog::v1::{CreateRemoteRequest, Remote, RemoteMode};
@@ -76,11 +80,7 @@ enum Mode {
 }
 
 pub(super) async fn run(client: &Client, format: Format, args: AddArgs) -> Result<(), Failure> {
-    let ca_pem = match &args.ca {
-        None => String::new(),
-        Some(path) => fs::read_to_string(path)
-            .map_err(|error| Failure::usage(format!("cannot read --ca {}: {error}", path.display())))?,
-    };
+    let ca_pem = args.ca.as_deref().map(read_ca).transpose()?.unwrap_or_default();
     let update_interval = args
         .update_interval
         .map(prost_types::Duration::try_from)
@@ -117,6 +117,16 @@ pub(super) async fn run(client: &Client, format: Format, args: AddArgs) -> Resul
              \"rootstock remote show {name}\" tells how it goes\n"
         )
     })
+}
+
+fn read_ca(path: &Path) -> Result<String, Failure> {
+    let unusable =
+        |problem: &dyn std::fmt::Display| Failure::usage(format!("--ca {}: {problem}", path.display()));
+    let pem = fs::read_to_string(path).map_err(|error| unusable(&error))?;
+    if !pem.contains("-----BEGIN CERTIFICATE-----") {
+        return Err(unusable(&"holds no PEM certificate"));
+    }
+    Ok(pem)
 }
 
 /// Checked here, so that a mistake is a mistake in the command.

@@ -67,7 +67,8 @@ impl SocketDirectory {
         query.append_pair("host", &self.path.to_string_lossy());
         query.append_pair("port", &PORT.to_string());
         query.append_pair("sslmode", "disable");
-        format!("postgres://{NAME}@localhost/{database}?{}", query.finish())
+        // Nobody asks for the password; without one, the driver would look for it in ~/.pgpass.
+        format!("postgres://{NAME}:none@localhost/{database}?{}", query.finish())
     }
 
     /// Leaves nothing behind outside the data directory.

@@ -33,12 +33,12 @@ pub enum Error {
         owner: String,
     },
     /// It cannot be made or written to.
-    #[error("cannot use the data directory {}: {source} (--data-dir chooses another)", path.display())]
+    #[error("cannot use the data directory {}: {cause} (--data-dir chooses another)", path.display())]
     Io {
         /// The directory.
         path: PathBuf,
-        /// The cause.
-        source: io::Error,
+        /// Part of the message, hence not the error's source.
+        cause: io::Error,
     },
 }
 
@@ -48,15 +48,15 @@ impl DataDirectory {
     /// # Errors
     /// It cannot be written to, or another process uses it.
     pub fn take(path: &Path) -> Result<Self, Error> {
-        let failed = |source| Error::Io {
+        let failed = |cause| Error::Io {
             path: path.to_owned(),
-            source,
+            cause,
         };
         make(path).map_err(failed)?;
         let path = path.canonicalize().map_err(failed)?;
-        let failed = |source| Error::Io {
+        let failed = |cause| Error::Io {
             path: path.clone(),
-            source,
+            cause,
         };
         let mut lock = OpenOptions::new()
             .read(true)

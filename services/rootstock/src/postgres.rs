@@ -156,14 +156,14 @@ pub enum Error {
     #[error("a Postgres from an earlier run (process {0}) still uses the data and does not stop: end it")]
     Leftover(i32),
     /// A file or directory.
-    #[error("cannot {action} {}: {source}", path.display())]
+    #[error("cannot {action} {}: {cause}", path.display())]
     Io {
         /// The verb.
         action: &'static str,
         /// The object.
         path: PathBuf,
-        /// The cause.
-        source: io::Error,
+        /// Part of the message, hence not the error's source.
+        cause: io::Error,
     },
 }
 
@@ -195,7 +195,7 @@ impl Error {
     /// For `map_err`: what could not be done to which path.
     fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
-        move |source| Self::Io { action, path, source }
+        move |cause| Self::Io { action, path, cause }
     }
 }
 

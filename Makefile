@@ -34,7 +34,7 @@ test: ## Run every test, those with real servers and clients included
 bench: ## Measure mirroring and polling beside curl and sstream-mirror
 	scripts/setup bench
 	cargo build --workspace --release
-	cargo bench --workspace --bench '*'
+	$(or $(CARGO_TARGET_DIR),target)/release/bench
 
 lint: ## Check format, clippy, contracts and prepared queries
 	scripts/setup lint

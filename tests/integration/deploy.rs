@@ -7,8 +7,11 @@ use anyhow::{Context as _, ensure};
 use rootstock_tests::{process, tools};
 use serde_yaml_ng::Value;
 
+/// A service of the compose file: its name, its command, and its environment.
+type Service = (String, String, BTreeMap<String, String>);
+
 /// The services of the compose file that run a process of ours, with its role.
-fn services() -> anyhow::Result<Vec<(String, String, BTreeMap<String, String>)>> {
+fn services() -> anyhow::Result<Vec<Service>> {
     let text = fs::read_to_string(tools::repository_root().join("docker-compose.yml"))?;
     let mut compose: Value = serde_yaml_ng::from_str(&text)?;
     compose.apply_merge()?;

@@ -38,11 +38,11 @@ rm -rf "$1"
 
 static SHARED: OnceCell<Postgres> = OnceCell::const_new();
 
-/// A Postgres server on a loopback port, in a temporary directory, with nothing flushed to disk.
-/// Ends with this process.
+/// A Postgres server on a loopback port, in a temporary directory. Ends with this process.
 #[derive(Debug)]
 pub struct Postgres {
     binaries: PathBuf,
+    durability: Durability,
     directory: PathBuf,
     port: u16,
     password: String,
@@ -51,6 +51,15 @@ pub struct Postgres {
     /// Databases whose tests are over, dropped when the next one is made.
     databases_left: Mutex<Vec<String>>,
     _guard: Guard,
+}
+
+/// What a commit waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Durability {
+    /// Nothing: tests are to be fast, and their data are lost anyhow.
+    None,
+    /// The disk, as in production.
+    Full,
 }
 
 /// How [`Postgres::stop`] ends the server.
@@ -84,9 +93,22 @@ impl Postgres {
         SHARED.get_or_try_init(Self::start_own).await
     }
 
-    /// A server for the caller alone.
+    /// A server for the caller alone. Nothing is flushed to disk.
     pub async fn start_own() -> anyhow::Result<Self> {
-        tokio::task::spawn_blocking(Self::create).await?
+        tokio::task::spawn_blocking(|| Self::create(Durability::None)).await?
+    }
+
+    /// A server for the caller alone that flushes to disk as Postgres does by default: for
+    /// benchmarks.
+    pub async fn start_durable() -> anyhow::Result<Self> {
+        tokio::task::spawn_blocking(|| Self::create(Durability::Full)).await?
+    }
+
+    /// What the server says of its version.
+    pub fn version(&self) -> anyhow::Result<String> {
+        let output = self.command("postgres").arg("--version").output()?;
+        check("postgres", &output)?;
+        Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
     }
 
     /// An empty database.
@@ -163,7 +185,7 @@ impl Postgres {
         self.databases_left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn create() -> anyhow::Result<Self> {
+    fn create(durability: Durability) -> anyhow::Result<Self> {
         let binaries = tools::postgres_binaries()?;
         let user = Unprivileged::when_root();
         let directory = make_directory(user)?;
@@ -175,6 +197,7 @@ impl Postgres {
             _guard: guard,
             password: hex::encode(rand::random::<[u8; 16]>()),
             binaries,
+            durability,
             directory,
             port: 0,
             user,
@@ -221,9 +244,12 @@ impl Postgres {
     /// Writes the configuration, with a port that is free now.
     fn configure(&mut self) -> anyhow::Result<()> {
         self.port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
+        let durability = match self.durability {
+            Durability::None => "fsync = off\nsynchronous_commit = off\nfull_page_writes = off\n",
+            Durability::Full => "",
+        };
         let settings = format!(
-            "listen_addresses = '127.0.0.1'\nport = {port}\nunix_socket_directories = ''\n\
-             fsync = off\nsynchronous_commit = off\nfull_page_writes = off\n\
+            "listen_addresses = '127.0.0.1'\nport = {port}\nunix_socket_directories = ''\n{durability}\
              max_connections = 300\nshared_buffers = 64MB\nautovacuum_naptime = 10s\n\
              log_line_prefix = '%m [%p] %d '\n",
             port = self.port,

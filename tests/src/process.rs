@@ -31,14 +31,15 @@ pub struct Process {
     guard: Option<Guard>,
 }
 
-/// The executable, built beside the test's own.
+/// The executable, built beside the one that runs.
 pub fn executable() -> anyhow::Result<PathBuf> {
-    let test = env::current_exe()?;
-    // target/debug/deps/integration-… → target/debug/rootstock
-    let directory = test
-        .parent()
-        .and_then(|deps| deps.parent())
-        .context("a test executable in deps/")?;
+    let own = env::current_exe()?;
+    // target/debug/deps/integration-… → target/debug/rootstock; target/release/bench → its neighbour.
+    let directory = own
+        .ancestors()
+        .skip(1)
+        .find(|directory| !directory.ends_with("deps"))
+        .context("an executable in a directory")?;
     let executable = directory.join("rootstock");
     ensure!(
         executable.is_file(),

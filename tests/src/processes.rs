@@ -97,7 +97,7 @@ enum Store {
     Local(LocalConfig),
     SeaweedFs {
         server: Box<SeaweedFs>,
-        config: S3Config,
+        config: Box<S3Config>,
     },
 }
 
@@ -341,7 +341,10 @@ impl Store {
                 let mut config = server.config();
                 // The least that S3 allows.
                 config.part_size_bytes = 5 << 20;
-                Self::SeaweedFs { server, config }
+                Self::SeaweedFs {
+                    server,
+                    config: Box::new(config),
+                }
             }
         })
     }
@@ -349,7 +352,7 @@ impl Store {
     fn config(&self) -> StoreConfig {
         match self {
             Self::Local(config) => StoreConfig::Local(config.clone()),
-            Self::SeaweedFs { config, .. } => StoreConfig::S3(config.clone()),
+            Self::SeaweedFs { config, .. } => StoreConfig::S3((**config).clone()),
         }
     }
 

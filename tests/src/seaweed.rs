@@ -116,6 +116,11 @@ impl SeaweedFs {
         self.ports.s3
     }
 
+    /// The server's process id, while it runs.
+    pub async fn pid(&self) -> Option<u32> {
+        self.child.lock().await.as_ref().map(Child::id)
+    }
+
     /// The bucket with a prefix that nobody else uses.
     pub fn config(&self) -> S3Config {
         self.config_through(self.port())

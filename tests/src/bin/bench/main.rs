@@ -1,0 +1,87 @@
+//! `make bench`: what Rootstock costs, beside peers and floors measured in the same run.
+//!
+//! Three tables: mirroring large blobs, a poll that finds nothing new, and ingesting a large index.
+//! Rootstock runs as users run it, the release build as separate processes over a Postgres that
+//! flushes to disk. The image server is a process too, so that what it costs is nobody's. Every run
+//! is checked: what was mirrored has the digests that the server's files have. No time is asserted;
+//! what could not run says `NOT RUN`, and why.
+//!
+//! `BENCH_RUNS` (3) says how often each row is measured, `BENCH_MIB` (2048) how much is mirrored.
+//! Start reading at [`mirror`].
+
+#![allow(clippy::print_stdout, reason = "a program that prints for people")]
+
+mod cluster;
+mod image_server;
+mod ingest;
+mod machine;
+mod mirror;
+mod no_change;
+mod peers;
+mod table;
+mod usage;
+
+use std::{env, path::Path};
+
+use anyhow::{Context as _, bail};
+use rootstock_tests::postgres::Postgres;
+
+/// What the environment asks for.
+#[derive(Debug, Clone, Copy)]
+struct Settings {
+    /// How often each row is measured.
+    runs: usize,
+    /// MiB that are mirrored.
+    mirrored_mib: u64,
+}
+
+fn main() -> anyhow::Result<()> {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [] => {}
+        // Started by ourselves.
+        [image_server::COMMAND, directory, what, argument] => {
+            return image_server::serve(Path::new(directory), what, argument);
+        }
+        _ => bail!("usage: [BENCH_RUNS=3] [BENCH_MIB=2048] bench"),
+    }
+    if cfg!(debug_assertions) {
+        println!("WARNING: not a release build: these numbers say nothing.\n");
+    }
+    let settings = Settings {
+        runs: number("BENCH_RUNS", 3)?.max(1),
+        mirrored_mib: number("BENCH_MIB", 2048)?.max(mirror::IMAGES),
+    };
+    // TLS of ours, in this process.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()?
+        .block_on(measure(settings))
+}
+
+fn number<N: std::str::FromStr>(variable: &str, default: N) -> anyhow::Result<N>
+where
+    N::Err: std::error::Error + Send + Sync + 'static,
+{
+    match env::var(variable) {
+        Ok(text) => text
+            .parse()
+            .with_context(|| format!("{variable}={text} is no number")),
+        Err(_) => Ok(default),
+    }
+}
+
+async fn measure(settings: Settings) -> anyhow::Result<()> {
+    let postgres = Postgres::start_durable().await?;
+    let Settings { runs, mirrored_mib } = settings;
+    println!("# Rootstock beside its peers\n");
+    println!("Command: `BENCH_RUNS={runs} BENCH_MIB={mirrored_mib} make bench`\n");
+    machine::describe(&postgres)?;
+    mirror::measure(&postgres, settings).await?;
+    no_change::measure(&postgres, settings).await?;
+    ingest::measure(&postgres, settings).await?;
+    println!("Load average at the end: {}", machine::load_average());
+    Ok(())
+}

@@ -119,10 +119,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_process_that_ignores_us_is_ended_all_the_same() {
+    async fn a_server_that_was_left_behind_is_stopped() {
         let data = tempfile::tempdir().unwrap();
-        let mut child = std::process::Command::new("sleep")
-            .arg("1000")
+        // Like a server, it listens to these signals, though a background job's children are born deaf.
+        let mut child = std::process::Command::new("env")
+            .args(["--default-signal=INT,QUIT", "sleep", "1000"])
             .current_dir(data.path())
             .spawn()
             .unwrap();

@@ -1,9 +1,11 @@
 //! Going on with a transfer that another worker began.
 
+use rootstock_blobs::StoreConfig;
 use rootstock_proto::sync::v1::{SaveJournalRequest, TransferTask, work::Task};
 use rootstock_tests::{
     fake_work::Call,
     remote::{Content, Fault},
+    seaweed::SeaweedFs,
 };
 
 use super::{MIB, Stage, digest_bytes};
@@ -50,11 +52,8 @@ async fn interrupted(
     )
 }
 
-async fn goes_on(stage: &Stage) {
-    goes_on_from(stage, 5 * MIB + 100, 4 * MIB).await;
-}
-
-async fn goes_on_from(stage: &Stage, stalled_at: u64, wanted: u64) {
+/// Interrupts a transfer, and wants another worker to fetch no more than the rest.
+async fn goes_on(stage: &Stage, stalled_at: u64, wanted: u64) {
     let (root, task, saved) = interrupted(stage, stalled_at, wanted).await;
     let worker = stage.worker();
     let Call::FinishTransfer(done) = stage.transfer(task).await else {
@@ -84,7 +83,16 @@ async fn goes_on_from(stage: &Stage, stalled_at: u64, wanted: u64) {
 
 #[tokio::test]
 async fn only_the_rest_is_fetched_after_a_crash() {
-    goes_on(&Stage::new().await).await;
+    goes_on(&Stage::new().await, 5 * MIB + 100, 4 * MIB).await;
+}
+
+#[tokio::test]
+async fn only_the_rest_is_fetched_after_a_crash_into_s3() {
+    let mut config = SeaweedFs::shared().await.unwrap().config();
+    config.part_size_bytes = 5 * MIB;
+    let stage = Stage::on(StoreConfig::S3(config), None).await;
+    // Two parts are on their way at a time: when the third was taken, the first is stored.
+    goes_on(&stage, 15 * MIB + 100, 5 * MIB).await;
 }
 
 /// Interrupts a transfer, lets `fault` happen when it is resumed, and wants it to succeed from anew.

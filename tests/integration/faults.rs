@@ -30,7 +30,7 @@ const PAUSE: Duration = Duration::from_millis(30);
 const BIG_BYTES: u64 = (16 << 20) + 12_345;
 /// A big file takes some seconds at this rate, of which most are left when its first part is stored.
 const SLOW: Fault = Fault::Slow {
-    bytes_per_second: 2 << 20,
+    bytes_per_second: 1 << 20,
 };
 const SERIAL: &str = "20260101_0524";
 

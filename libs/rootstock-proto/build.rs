@@ -4,9 +4,13 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message as _;
 
-const PUBLIC_FILES: [&str; 3] = [
+const PUBLIC_FILES: [&str; 7] = [
+    "rootstock/catalog/v1/alias.proto",
+    "rootstock/catalog/v1/application.proto",
     "rootstock/catalog/v1/image.proto",
+    "rootstock/catalog/v1/image_service.proto",
     "rootstock/catalog/v1/remote.proto",
+    "rootstock/catalog/v1/setting.proto",
     "rootstock/catalog/v1/watch.proto",
 ];
 const INTERNAL_FILES: [&str; 1] = ["rootstock/sync/v1/work.proto"];

@@ -167,6 +167,7 @@ impl Site {
         Ok(Resource::Version(VersionChange {
             image_id: image_id.to_owned(),
             version: Some(version),
+            ..VersionChange::default()
         }))
     }
 
@@ -298,6 +299,7 @@ fn alias(name: &str, image_type: ImageType, architecture: &str, image_id: &str) 
         r#type: rootstock_proto::catalog::v1::ImageType::from(image_type).into(),
         architecture: architecture.to_owned(),
         image_id: image_id.to_owned(),
+        ..Alias::default()
     })
 }
 
@@ -305,6 +307,7 @@ fn setting(key: &str, value: &str) -> Resource {
     Resource::Setting(Setting {
         key: key.to_owned(),
         value: value.to_owned(),
+        ..Setting::default()
     })
 }
 
@@ -356,6 +359,7 @@ fn offered_image(index: usize, offered: &snapshot::OfferedImage) -> Vec<Resource
         resources.push(Resource::Version(VersionChange {
             image_id: id.clone(),
             version: Some(version),
+            ..VersionChange::default()
         }));
     }
     resources

@@ -17,8 +17,8 @@ use http::HeaderMap;
 use rootstock_proto::{
     Error, ResourceKind,
     catalog::v1::{
-        Change, ChangeOperation, FetchImageRequest, FetchImageResponse, GetImageRequest, GetImageResponse,
-        ListImagesRequest, ListImagesResponse, WatchRequest, WatchResponse,
+        self as wire, Change, ChangeOperation, GetImageRequest, GetImageResponse, ListImagesRequest,
+        ListImagesResponse, WatchRequest, WatchResponse,
         change::Resource,
         image_service_server::{ImageService, ImageServiceServer},
         watch_service_server::{WatchService, WatchServiceServer},
@@ -221,6 +221,7 @@ fn key_of(resource: &Resource) -> String {
         Resource::Alias(alias) => format!("3 alias {} {} {}", alias.name, alias.r#type, alias.architecture),
         Resource::Remote(remote) => format!("4 remote {}", remote.name),
         Resource::Setting(setting) => format!("0 setting {}", setting.key),
+        Resource::Application(application) => format!("5 application {}", application.name),
     }
 }
 
@@ -335,8 +336,78 @@ impl ImageService for Service {
 
     async fn fetch_image(
         &self,
-        _request: tonic::Request<FetchImageRequest>,
-    ) -> Result<Response<FetchImageResponse>, Status> {
+        _request: tonic::Request<wire::FetchImageRequest>,
+    ) -> Result<Response<wire::FetchImageResponse>, Status> {
+        Err(Status::unimplemented("not in this catalog"))
+    }
+
+    async fn resolve_image(
+        &self,
+        _request: tonic::Request<wire::ResolveImageRequest>,
+    ) -> Result<Response<wire::ResolveImageResponse>, Status> {
+        Err(Status::unimplemented("not in this catalog"))
+    }
+
+    async fn add_image(
+        &self,
+        _request: tonic::Request<wire::AddImageRequest>,
+    ) -> Result<Response<wire::AddImageResponse>, Status> {
+        Err(Status::unimplemented("not in this catalog"))
+    }
+
+    async fn update_image(
+        &self,
+        _request: tonic::Request<wire::UpdateImageRequest>,
+    ) -> Result<Response<wire::UpdateImageResponse>, Status> {
+        Err(Status::unimplemented("not in this catalog"))
+    }
+
+    async fn switch_default_image(
+        &self,
+        _request: tonic::Request<wire::SwitchDefaultImageRequest>,
+    ) -> Result<Response<wire::SwitchDefaultImageResponse>, Status> {
+        Err(Status::unimplemented("not in this catalog"))
+    }
+
+    async fn delete_image(
+        &self,
+        _request: tonic::Request<wire::DeleteImageRequest>,
+    ) -> Result<Response<wire::DeleteImageResponse>, Status> {
+        Err(Status::unimplemented("not in this catalog"))
+    }
+
+    async fn delete_version(
+        &self,
+        _request: tonic::Request<wire::DeleteVersionRequest>,
+    ) -> Result<Response<wire::DeleteVersionResponse>, Status> {
+        Err(Status::unimplemented("not in this catalog"))
+    }
+
+    async fn record_image_use(
+        &self,
+        _request: tonic::Request<wire::RecordImageUseRequest>,
+    ) -> Result<Response<wire::RecordImageUseResponse>, Status> {
+        Err(Status::unimplemented("not in this catalog"))
+    }
+
+    async fn rollback_image(
+        &self,
+        _request: tonic::Request<wire::RollbackImageRequest>,
+    ) -> Result<Response<wire::RollbackImageResponse>, Status> {
+        Err(Status::unimplemented("not in this catalog"))
+    }
+
+    async fn release_image(
+        &self,
+        _request: tonic::Request<wire::ReleaseImageRequest>,
+    ) -> Result<Response<wire::ReleaseImageResponse>, Status> {
+        Err(Status::unimplemented("not in this catalog"))
+    }
+
+    async fn explain_image(
+        &self,
+        _request: tonic::Request<wire::ExplainImageRequest>,
+    ) -> Result<Response<wire::ExplainImageResponse>, Status> {
         Err(Status::unimplemented("not in this catalog"))
     }
 }

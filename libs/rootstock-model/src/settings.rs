@@ -7,6 +7,12 @@ use std::time::Duration;
 pub struct Settings {
     /// `images.update_interval`: how often a remote is polled that has no interval of its own.
     pub update_interval: Duration,
+    /// `images.auto_update_interval`: how often newer versions are looked for of images that follow by checks.
+    pub auto_update_interval: Duration,
+    /// `images.auto_update_cached`: whether an image that was fetched by its name follows from then on.
+    pub auto_update_cached: bool,
+    /// `images.remote_cache_expiry`: days after which a cached image leaves the store that nobody used.
+    pub remote_cache_expiry_days: u32,
     /// `images.deletion_grace`: how long the blobs of a retired version stay readable.
     pub deletion_grace: Duration,
     /// `images.max_removal_percent`: a poll that would remove more of a remote's products is refused.
@@ -19,6 +25,9 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             update_interval: Duration::from_secs(5 * 60),
+            auto_update_interval: Duration::from_secs(6 * 60 * 60),
+            auto_update_cached: true,
+            remote_cache_expiry_days: 10,
             deletion_grace: Duration::from_secs(24 * 60 * 60),
             max_removal_percent: 50,
             default_keep_versions: 2,
@@ -62,12 +71,21 @@ impl Settings {
     /// Every key with its value, as text that [`Settings::set`] takes.
     pub fn pairs(&self) -> Vec<(&'static str, String)> {
         vec![
+            ("images.auto_update_cached", self.auto_update_cached.to_string()),
+            (
+                "images.auto_update_interval",
+                format_duration(self.auto_update_interval),
+            ),
             (
                 "images.default_keep_versions",
                 self.default_keep_versions.to_string(),
             ),
             ("images.deletion_grace", format_duration(self.deletion_grace)),
             ("images.max_removal_percent", self.max_removal_percent.to_string()),
+            (
+                "images.remote_cache_expiry",
+                self.remote_cache_expiry_days.to_string(),
+            ),
             ("images.update_interval", format_duration(self.update_interval)),
         ]
     }
@@ -88,6 +106,23 @@ impl Settings {
                 self.update_interval = parse_duration(value)
                     .filter(|interval| *interval >= Duration::from_secs(1))
                     .ok_or_else(|| bad("images.update_interval", EXPECTED))?;
+            }
+            "images.auto_update_interval" => {
+                const EXPECTED: &str = "a duration of at least 1s, such as 6h";
+                self.auto_update_interval = parse_duration(value)
+                    .filter(|interval| *interval >= Duration::from_secs(1))
+                    .ok_or_else(|| bad("images.auto_update_interval", EXPECTED))?;
+            }
+            "images.auto_update_cached" => {
+                self.auto_update_cached = value
+                    .parse()
+                    .map_err(|_| bad("images.auto_update_cached", "true or false"))?;
+            }
+            "images.remote_cache_expiry" => {
+                self.remote_cache_expiry_days =
+                    value.parse().ok().filter(|days| *days <= 36_500).ok_or_else(|| {
+                        bad("images.remote_cache_expiry", "a number of days from 0 to 36500")
+                    })?;
             }
             "images.deletion_grace" => {
                 const EXPECTED: &str = "a duration of at least 2h: clients cache indexes for an hour";

@@ -98,6 +98,11 @@ fn label(kind: i16) -> &'static str {
         Ok(WorkKind::Transfer) => "transfer",
         Ok(WorkKind::Verify) => "verify",
         Ok(WorkKind::Sweep) => "sweep",
+        Ok(WorkKind::AutoUpdate) => "auto-update",
+        Ok(WorkKind::Expire) => "expire",
+        Ok(WorkKind::Collect) => "collect",
+        Ok(WorkKind::Deliver) => "deliver",
+        Ok(WorkKind::Upload) => "upload",
         Ok(WorkKind::Unspecified) | Err(_) => "unknown",
     }
 }

@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use prost::Message as _;
-use rootstock_proto::catalog::v1::{Alias, Change, ChangeOperation, Remote, VersionChange, change::Resource};
+use rootstock_proto::catalog::v1::{Alias, Change, ChangeOperation, Image, Remote, change::Resource};
 use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 
 use crate::{
@@ -28,7 +28,7 @@ pub(crate) struct Writer {
     remotes: Vec<(ChangeOperation, Remote)>,
     images: BTreeMap<String, ChangeOperation>,
     versions: BTreeMap<i64, ChangeOperation>,
-    removed_versions: Vec<VersionChange>,
+    removed_versions: Vec<VersionRow>,
     aliases: Vec<(ChangeOperation, Alias)>,
 }
 
@@ -61,6 +61,7 @@ impl Writer {
             operation,
             Remote {
                 ca_pem: String::new(),
+                auth: String::new(),
                 status: None,
                 ..remote
             },
@@ -79,10 +80,7 @@ impl Writer {
 
     /// Notes that a version was removed, which was this. Note its image too.
     pub(crate) fn removed_version(&mut self, version: VersionRow) {
-        self.removed_versions.push(VersionChange {
-            image_id: version.image_id,
-            version: Some(version.version),
-        });
+        self.removed_versions.push(version);
     }
 
     /// Lets status, counts and aliases of the noted images follow their versions, appends what was
@@ -102,6 +100,7 @@ impl Writer {
     /// What images have of their versions: status, counts, and the aliases they may show.
     async fn settle_images(&mut self) -> Result<(), Failure> {
         let touched: Vec<String> = self.images.keys().cloned().collect();
+        images::count_change(&mut self.transaction, &touched).await?;
         images::refresh_from_versions(&mut self.transaction, &touched).await?;
         let settled = aliases::settle(&mut self.transaction, &touched).await?;
         for (alias, holder) in settled.moved {
@@ -135,14 +134,13 @@ impl Writer {
                 .get(&image.id)
                 .copied()
                 .unwrap_or(ChangeOperation::Updated);
-            // Aliases have changes of their own.
-            image.aliases.clear();
+            clear_for_log(&mut image);
             changes.push((operation, Resource::Image(image)));
         }
         changes.extend(
             self.removed_versions
                 .drain(..)
-                .map(|version| (ChangeOperation::Deleted, Resource::Version(version))),
+                .map(|row| (ChangeOperation::Deleted, Resource::Version(row.into()))),
         );
         let ids: Vec<i64> = self.versions.keys().copied().collect();
         for row in versions::by_ids(&mut self.transaction, &ids).await? {
@@ -151,11 +149,7 @@ impl Writer {
                 .get(&row.id)
                 .copied()
                 .unwrap_or(ChangeOperation::Updated);
-            let change = VersionChange {
-                image_id: row.image_id,
-                version: Some(row.version),
-            };
-            changes.push((operation, Resource::Version(change)));
+            changes.push((operation, Resource::Version(row.into())));
         }
         changes.extend(
             self.aliases
@@ -199,6 +193,13 @@ impl Writer {
             .await?;
         Ok(())
     }
+}
+
+/// Leaves out of an image what has changes of its own, or none: aliases, uses, applications.
+pub(crate) fn clear_for_log(image: &mut Image) {
+    image.aliases.clear();
+    image.used_by.clear();
+    image.last_used_at = None;
 }
 
 /// What a resource went through in one transaction is one change: made and changed is made.

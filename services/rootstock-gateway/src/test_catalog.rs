@@ -49,5 +49,6 @@ pub(crate) fn version(image_id: &str, number: i32, serial: &str, contents: [&str
     wire::VersionChange {
         image_id: image_id.to_owned(),
         version: Some(version),
+        ..wire::VersionChange::default()
     }
 }

@@ -151,6 +151,7 @@ async fn one_connection_is_enough_for_everything_at_once() {
         .watch(rootstock_proto::catalog::v1::WatchRequest {
             from_revision: 0,
             initial_state: true,
+            ..Default::default()
         })
         .await
         .unwrap()

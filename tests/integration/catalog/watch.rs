@@ -22,6 +22,7 @@ async fn watch(catalog: &TestCatalog, from_revision: i64, initial_state: bool) -
     let request = WatchRequest {
         from_revision,
         initial_state,
+        ..WatchRequest::default()
     };
     catalog.watches().watch(request).await.unwrap().into_inner()
 }
@@ -65,6 +66,7 @@ fn apply(state: &mut BTreeMap<String, Resource>, changes: Vec<Change>) {
             Resource::Alias(alias) => format!("alias {} {} {}", alias.name, alias.r#type, alias.architecture),
             Resource::Remote(remote) => format!("remote {}", remote.name),
             Resource::Setting(_) => continue,
+            Resource::Application(application) => format!("application {}", application.name),
         };
         match operation {
             ChangeOperation::Deleted => state.remove(&key),
@@ -181,6 +183,7 @@ async fn a_revision_that_is_not_kept_or_yet_to_come_is_out_of_range() {
     let request = WatchRequest {
         from_revision: 1_000,
         initial_state: false,
+        ..WatchRequest::default()
     };
     let status = catalog.watches().watch(request).await.unwrap_err();
     assert_eq!(

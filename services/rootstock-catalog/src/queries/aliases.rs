@@ -30,43 +30,73 @@ pub(crate) async fn settle(connection: &mut PgConnection, image_ids: &[String]) 
            WHERE i.id = ANY($1) AND i.remote_id IS NOT NULL AND i.version_count > 0
              AND i.status IN (3, 5)
              AND (a.image_id IS NULL
-                  OR a.image_id <> i.id AND h.remote_id = i.remote_id AND NOT w.name = ANY(h.wanted_aliases))
+                  OR a.image_id <> i.id AND NOT a.user_made AND h.remote_id = i.remote_id
+                     AND NOT w.name = ANY(h.wanted_aliases))
            ORDER BY 1"#,
         image_ids,
     )
     .fetch_all(&mut *connection)
     .await?;
     for row in wanted {
-        let taken = sqlx::query!(
-            "INSERT INTO aliases (name, type, architecture, image_id) VALUES ($1, $2, $3, $4)
-             ON CONFLICT (name, type, architecture) DO UPDATE SET image_id = excluded.image_id",
+        let taken = sqlx::query_as!(
+            Row,
+            "INSERT INTO aliases AS a (name, type, architecture, image_id) VALUES ($1, $2, $3, $4)
+             ON CONFLICT (name, type, architecture)
+             DO UPDATE SET image_id = excluded.image_id, generation = a.generation + 1
+             RETURNING name, type AS image_type, architecture, image_id, version, description, user_made, generation",
             row.name,
             row.image_type,
             row.architecture,
             row.id,
         );
-        taken.execute(&mut *connection).await?;
-        let alias = alias(row.name, &row.image_type, row.architecture, row.id)?;
+        let alias = taken.fetch_one(&mut *connection).await?.into_wire()?;
         match row.holder {
             Some(holder) => moved.moved.push((alias, holder)),
             None => moved.created.push(alias),
         }
     }
-    let unwanted = sqlx::query!(
+    let unwanted = sqlx::query_as!(
+        Row,
         "DELETE FROM aliases a USING images i
          WHERE i.id = a.image_id AND i.id = ANY($1)
-           AND (i.status = 4 OR i.remote_id IS NOT NULL AND NOT a.name = ANY(i.wanted_aliases))
-         RETURNING a.name, a.type AS image_type, a.architecture, a.image_id",
+           AND (i.status = 4 OR i.remote_id IS NOT NULL AND NOT a.user_made AND NOT a.name = ANY(i.wanted_aliases))
+         RETURNING a.name, a.type AS image_type, a.architecture, a.image_id, a.version, a.description, a.user_made,
+             a.generation",
         image_ids,
     )
     .fetch_all(connection)
     .await?;
     for row in unwanted {
-        moved
-            .deleted
-            .push(alias(row.name, &row.image_type, row.architecture, row.image_id)?);
+        moved.deleted.push(row.into_wire()?);
     }
     Ok(moved)
+}
+
+/// An alias as it is in its row.
+struct Row {
+    name: String,
+    image_type: String,
+    architecture: String,
+    image_id: String,
+    version: Option<i32>,
+    description: String,
+    user_made: bool,
+    generation: i64,
+}
+
+impl Row {
+    fn into_wire(self) -> Result<Alias, Failure> {
+        Ok(Alias {
+            name: self.name,
+            r#type: wire_image_type(&self.image_type)?,
+            architecture: self.architecture,
+            image_id: self.image_id,
+            version: self.version,
+            description: self.description,
+            synced: !self.user_made,
+            etag: self.generation.to_string(),
+        })
+    }
 }
 
 /// A page of all aliases in the order of their keys, after `after`.
@@ -75,8 +105,10 @@ pub(crate) async fn page(
     after: (&str, &str, &str),
     limit: i64,
 ) -> Result<Vec<(Alias, String)>, Failure> {
-    let rows = sqlx::query!(
-        "SELECT name, type AS image_type, architecture, image_id FROM aliases
+    let rows = sqlx::query_as!(
+        Row,
+        "SELECT name, type AS image_type, architecture, image_id, version, description, user_made, generation
+         FROM aliases
          WHERE (name, type, architecture) > ($1, $2, $3) ORDER BY name, type, architecture LIMIT $4",
         after.0,
         after.1,
@@ -87,19 +119,8 @@ pub(crate) async fn page(
     .await?;
     rows.into_iter()
         .map(|row| {
-            Ok((
-                alias(row.name, &row.image_type, row.architecture, row.image_id)?,
-                row.image_type,
-            ))
+            let image_type = row.image_type.clone();
+            Ok((row.into_wire()?, image_type))
         })
         .collect()
-}
-
-fn alias(name: String, image_type: &str, architecture: String, image_id: String) -> Result<Alias, Failure> {
-    Ok(Alias {
-        name,
-        r#type: wire_image_type(image_type)?,
-        architecture,
-        image_id,
-    })
 }

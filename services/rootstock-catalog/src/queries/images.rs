@@ -20,14 +20,25 @@ struct ImageRow {
     immutable: bool,
     public: bool,
     cached: bool,
-    product: String,
+    source_product: String,
     properties: sqlx::types::Json<BTreeMap<String, String>>,
     expires_at: Option<OffsetDateTime>,
     created_at: OffsetDateTime,
     version_count: i32,
+    newest_version: Option<i32>,
+    auto_update: bool,
+    origin_id: Option<String>,
+    release: String,
+    hold_version: Option<i32>,
+    hold_reason: String,
+    hold_until: Option<OffsetDateTime>,
+    held_at: Option<OffsetDateTime>,
+    generation: i64,
+    last_used_at: Option<OffsetDateTime>,
     remote: Option<String>,
     fingerprint: Option<Vec<u8>>,
     aliases: Vec<String>,
+    used_by: Vec<String>,
 }
 
 /// Images as they are shown; the argument is what follows `FROM image_details`.
@@ -37,10 +48,12 @@ macro_rules! select_images {
             ImageRow,
             r#"SELECT id AS "id!", name AS "name!", type AS "image_type!", architecture AS "architecture!",
                 status AS "status!", is_default AS "is_default!", immutable AS "immutable!", public AS "public!",
-                cached AS "cached!", product AS "product!",
+                cached AS "cached!", source_product AS "source_product!",
                 properties AS "properties!: sqlx::types::Json<BTreeMap<String, String>>", expires_at,
-                created_at AS "created_at!", version_count AS "version_count!", remote, fingerprint,
-                aliases AS "aliases!"
+                created_at AS "created_at!", version_count AS "version_count!", newest_version,
+                auto_update AS "auto_update!", origin_id, release AS "release!", hold_version,
+                hold_reason AS "hold_reason!", hold_until, held_at, generation AS "generation!", last_used_at, remote,
+                fingerprint, aliases AS "aliases!", used_by AS "used_by!"
                FROM image_details "# + $rest
             $(, $argument)*
         )
@@ -50,7 +63,23 @@ macro_rules! select_images {
 impl ImageRow {
     fn into_wire(self) -> Result<wire::Image, Failure> {
         let fingerprint = self.fingerprint.as_deref().map(digest).transpose()?;
-        let product = self.product;
+        let (product, image_id, release) = (
+            self.source_product,
+            self.origin_id.unwrap_or_default(),
+            self.release,
+        );
+        let source = self.remote.map(|remote| wire::ImageSource {
+            remote,
+            product,
+            image_id,
+            release,
+        });
+        let hold = self.hold_version.map(|version| wire::Hold {
+            version,
+            reason: self.hold_reason,
+            until: self.hold_until.map(convert::timestamp),
+            since: self.held_at.map(convert::timestamp),
+        });
         Ok(wire::Image {
             id: self.id,
             name: self.name,
@@ -62,7 +91,7 @@ impl ImageRow {
             immutable: self.immutable,
             public: self.public,
             cached: self.cached,
-            source: self.remote.map(|remote| wire::ImageSource { remote, product }),
+            source,
             properties: self.properties.0.into_iter().collect(),
             aliases: self.aliases,
             expires_at: self.expires_at.map(convert::timestamp),
@@ -72,6 +101,12 @@ impl ImageRow {
                 .map(|fingerprint| fingerprint.to_hex())
                 .unwrap_or_default(),
             versions: vec![],
+            last_used_at: self.last_used_at.map(convert::timestamp),
+            used_by: self.used_by,
+            auto_update: self.auto_update,
+            hold,
+            etag: self.generation.to_string(),
+            current_version: self.newest_version,
         })
     }
 }
@@ -183,6 +218,17 @@ pub(crate) async fn find_by_fingerprint(
     .fetch_all(connection)
     .await?;
     Ok(ids)
+}
+
+/// Counts a change of these images: their etags are others from now on.
+pub(crate) async fn count_change(connection: &mut PgConnection, ids: &[String]) -> Result<(), Failure> {
+    sqlx::query!(
+        "UPDATE images SET generation = generation + 1 WHERE id = ANY($1)",
+        ids
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 /// Recomputes what these images have of their versions: status, count, the newest active one. An

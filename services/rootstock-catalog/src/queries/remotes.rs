@@ -13,7 +13,7 @@ use crate::failure::Failure;
 #[derive(Debug, Clone)]
 pub(crate) struct RemoteRow {
     pub id: i64,
-    /// Without its status.
+    /// Without its status, and with its credentials: callers must not see those.
     pub remote: wire::Remote,
 }
 
@@ -31,6 +31,10 @@ struct Row {
     ca_pem: String,
     insecure: bool,
     created_at: OffsetDateTime,
+    disabled: bool,
+    version_constraint: String,
+    auth: String,
+    generation: i64,
 }
 
 macro_rules! select_remotes {
@@ -38,7 +42,8 @@ macro_rules! select_remotes {
         sqlx::query_as!(
             Row,
             "SELECT id, name, url, protocol, mode, include, exclude, root_preference, keep_versions,
-                update_interval_ms, ca_pem, insecure, created_at FROM remotes " + $rest
+                update_interval_ms, ca_pem, insecure, created_at, disabled, version_constraint, auth, generation
+             FROM remotes " + $rest
             $(, $argument)*
         )
     };
@@ -70,6 +75,11 @@ impl From<Row> for RemoteRow {
             insecure: row.insecure,
             created_at: Some(convert::timestamp(row.created_at)),
             status: None,
+            disabled: row.disabled,
+            version_constraint: row.version_constraint,
+            auth_set: !row.auth.is_empty(),
+            auth: row.auth,
+            etag: row.generation.to_string(),
         };
         Self { id: row.id, remote }
     }

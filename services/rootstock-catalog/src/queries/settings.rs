@@ -17,11 +17,14 @@ pub(crate) async fn load(connection: &mut PgConnection) -> Result<Settings, Fail
 
 /// The settings in force, as they are shown.
 pub(crate) fn as_wire(settings: &Settings) -> Vec<Setting> {
-    let pairs = settings.pairs().into_iter();
+    let defaults = Settings::default().pairs().into_iter();
+    let pairs = settings.pairs().into_iter().zip(defaults);
     pairs
-        .map(|(key, value)| Setting {
+        .map(|((key, value), (_, default_value))| Setting {
             key: key.to_owned(),
             value,
+            default_value,
+            description: String::new(),
         })
         .collect()
 }

@@ -164,7 +164,7 @@ pub(crate) async fn plan_run(
     id: &str,
 ) -> Result<Option<(i64, bool)>, Failure> {
     let row = sqlx::query!(
-        "SELECT remote_id, force FROM sync_runs WHERE id = $1 AND plan_only AND state = $2",
+        r#"SELECT remote_id AS "remote_id!", force FROM sync_runs WHERE id = $1 AND plan_only AND state = $2"#,
         id,
         SyncRunState::Pending as i16,
     )

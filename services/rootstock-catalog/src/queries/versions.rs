@@ -14,12 +14,24 @@ use crate::failure::Failure;
 pub(crate) struct VersionRow {
     pub id: i64,
     pub image_id: String,
+    pub image_name: String,
     pub version: wire::Version,
+}
+
+impl From<VersionRow> for wire::VersionChange {
+    fn from(row: VersionRow) -> Self {
+        Self {
+            image_id: row.image_id,
+            version: Some(row.version),
+            image: row.image_name,
+        }
+    }
 }
 
 struct Row {
     id: i64,
     image_id: String,
+    image_name: String,
     number: i32,
     serial: String,
     label: String,
@@ -29,14 +41,16 @@ struct Row {
     size_bytes: i64,
     created_at: OffsetDateTime,
     deleted_at: Option<OffsetDateTime>,
+    delisted_at: Option<OffsetDateTime>,
+    hidden: bool,
 }
 
 macro_rules! select_versions {
     ($rest:literal $(, $argument:expr)* $(,)?) => {
         sqlx::query_as!(
             Row,
-            "SELECT id, image_id, number, serial, label, status, error_message, fingerprint, size_bytes, created_at,
-                deleted_at FROM versions " + $rest
+            r#"SELECT id, image_id, (SELECT name FROM images WHERE images.id = image_id) AS "image_name!", number, serial, label, status, error_message, fingerprint, size_bytes, created_at,
+                deleted_at, delisted_at, hidden FROM versions "# + $rest
             $(, $argument)*
         )
     };
@@ -112,10 +126,13 @@ async fn with_artifacts(connection: &mut PgConnection, rows: Vec<Row>) -> Result
             artifacts: artifacts.remove(&row.id).unwrap_or_default(),
             deleted_at: row.deleted_at.map(convert::timestamp),
             label: row.label,
+            delisted_at: row.delisted_at.map(convert::timestamp),
+            hidden: row.hidden,
         };
         Ok(VersionRow {
             id: row.id,
             image_id: row.image_id,
+            image_name: row.image_name,
             version,
         })
     };

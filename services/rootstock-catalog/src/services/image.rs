@@ -78,6 +78,76 @@ impl ImageService for Images {
     ) -> Result<Response<FetchImageResponse>, tonic::Status> {
         Ok(Response::new(fetch(&self.0, request.into_inner()).await?))
     }
+
+    async fn resolve_image(
+        &self,
+        _request: Request<wire::ResolveImageRequest>,
+    ) -> Result<Response<wire::ResolveImageResponse>, tonic::Status> {
+        Err(tonic::Status::unimplemented("not served yet"))
+    }
+
+    async fn add_image(
+        &self,
+        _request: Request<wire::AddImageRequest>,
+    ) -> Result<Response<wire::AddImageResponse>, tonic::Status> {
+        Err(tonic::Status::unimplemented("not served yet"))
+    }
+
+    async fn update_image(
+        &self,
+        _request: Request<wire::UpdateImageRequest>,
+    ) -> Result<Response<wire::UpdateImageResponse>, tonic::Status> {
+        Err(tonic::Status::unimplemented("not served yet"))
+    }
+
+    async fn switch_default_image(
+        &self,
+        _request: Request<wire::SwitchDefaultImageRequest>,
+    ) -> Result<Response<wire::SwitchDefaultImageResponse>, tonic::Status> {
+        Err(tonic::Status::unimplemented("not served yet"))
+    }
+
+    async fn delete_image(
+        &self,
+        _request: Request<wire::DeleteImageRequest>,
+    ) -> Result<Response<wire::DeleteImageResponse>, tonic::Status> {
+        Err(tonic::Status::unimplemented("not served yet"))
+    }
+
+    async fn delete_version(
+        &self,
+        _request: Request<wire::DeleteVersionRequest>,
+    ) -> Result<Response<wire::DeleteVersionResponse>, tonic::Status> {
+        Err(tonic::Status::unimplemented("not served yet"))
+    }
+
+    async fn record_image_use(
+        &self,
+        _request: Request<wire::RecordImageUseRequest>,
+    ) -> Result<Response<wire::RecordImageUseResponse>, tonic::Status> {
+        Err(tonic::Status::unimplemented("not served yet"))
+    }
+
+    async fn rollback_image(
+        &self,
+        _request: Request<wire::RollbackImageRequest>,
+    ) -> Result<Response<wire::RollbackImageResponse>, tonic::Status> {
+        Err(tonic::Status::unimplemented("not served yet"))
+    }
+
+    async fn release_image(
+        &self,
+        _request: Request<wire::ReleaseImageRequest>,
+    ) -> Result<Response<wire::ReleaseImageResponse>, tonic::Status> {
+        Err(tonic::Status::unimplemented("not served yet"))
+    }
+
+    async fn explain_image(
+        &self,
+        _request: Request<wire::ExplainImageRequest>,
+    ) -> Result<Response<wire::ExplainImageResponse>, tonic::Status> {
+        Err(tonic::Status::unimplemented("not served yet"))
+    }
 }
 
 async fn with_versions(

@@ -43,6 +43,20 @@ impl RemoteService for Remotes {
         Ok(Response::new(CreateRemoteResponse { remote: Some(remote) }))
     }
 
+    async fn update_remote(
+        &self,
+        _request: Request<wire::UpdateRemoteRequest>,
+    ) -> Result<Response<wire::UpdateRemoteResponse>, tonic::Status> {
+        Err(tonic::Status::unimplemented("not served yet"))
+    }
+
+    async fn test_remote(
+        &self,
+        _request: Request<wire::TestRemoteRequest>,
+    ) -> Result<Response<wire::TestRemoteResponse>, tonic::Status> {
+        Err(tonic::Status::unimplemented("not served yet"))
+    }
+
     async fn get_remote(
         &self,
         request: Request<GetRemoteRequest>,
@@ -190,6 +204,8 @@ async fn with_status(connection: &mut PgConnection, row: RemoteRow) -> Result<wi
     let status = remotes::status(connection, row.id).await?;
     Ok(wire::Remote {
         status: Some(status),
+        // Credentials are told to workers only.
+        auth: String::new(),
         ..row.remote
     })
 }

@@ -5,7 +5,7 @@ use std::{pin::Pin, time::Duration};
 use rootstock_proto::{
     Error,
     catalog::v1::{
-        Change, ChangeOperation, VersionChange, WatchRequest, WatchResponse, change::Resource,
+        Change, ChangeOperation, WatchRequest, WatchResponse, change::Resource,
         watch_service_server::WatchService,
     },
 };
@@ -22,6 +22,7 @@ use crate::{
     feed,
     metrics::OpenWatch,
     queries::{aliases, images, remotes, settings, versions},
+    writer::clear_for_log,
 };
 
 /// A watcher is told this often that the stream lives.
@@ -191,6 +192,7 @@ impl Watcher {
             let remotes = rows.into_iter().map(|row| {
                 Resource::Remote(rootstock_proto::catalog::v1::Remote {
                     ca_pem: String::new(),
+                    auth: String::new(),
                     ..row.remote
                 })
             });
@@ -203,7 +205,7 @@ impl Watcher {
             drop(connection);
             let Some(last) = rows.last() else { break };
             after.clone_from(&last.id);
-            rows.iter_mut().for_each(|image| image.aliases.clear());
+            rows.iter_mut().for_each(clear_for_log);
             self.state(begun_at, rows.into_iter().map(Resource::Image))
                 .await?;
         }
@@ -215,12 +217,7 @@ impl Watcher {
             drop(connection);
             let Some(last) = rows.last() else { break };
             after = last.id;
-            let versions = rows.into_iter().map(|row| {
-                Resource::Version(VersionChange {
-                    image_id: row.image_id,
-                    version: Some(row.version),
-                })
-            });
+            let versions = rows.into_iter().map(|row| Resource::Version(row.into()));
             self.state(begun_at, versions).await?;
         }
         let mut after = (String::new(), String::new(), String::new());

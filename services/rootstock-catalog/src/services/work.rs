@@ -355,7 +355,7 @@ async fn fail(catalog: &Catalog, request: FailRequest) -> Result<(), Failure> {
             work::fail(writer.connection(), lease.work_id, error, None).await?;
             give_up(&mut writer, kind, &held.subject, error).await?;
         }
-        WorkKind::Transfer | WorkKind::Verify | WorkKind::Sweep | WorkKind::Unspecified => {
+        _ => {
             work::fail(writer.connection(), lease.work_id, error, Some(delay)).await?;
         }
     }

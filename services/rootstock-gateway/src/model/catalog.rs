@@ -155,8 +155,8 @@ impl Catalog {
                 self.apply_setting(setting, is_deleted);
                 Vec::new()
             }
-            // The edge shows no remotes, and passes over what only a newer catalog knows.
-            Some(Resource::Remote(_)) | None => Vec::new(),
+            // The edge shows none of these, and passes over what only a newer catalog knows.
+            Some(Resource::Remote(_) | Resource::Application(_)) | None => Vec::new(),
         }
     }
 
@@ -317,6 +317,7 @@ impl Catalog {
             let setting = wire::Setting {
                 key: key.clone(),
                 value: value.clone(),
+                ..wire::Setting::default()
             };
             change(ChangeOperation::State, Resource::Setting(setting))
         });
@@ -340,6 +341,7 @@ impl Catalog {
             let version = wire::VersionChange {
                 image_id: key.image_id.to_string(),
                 version: Some(message),
+                ..wire::VersionChange::default()
             };
             change(operation, Resource::Version(version))
         });
@@ -349,6 +351,7 @@ impl Catalog {
                 r#type: key.image_type,
                 architecture: key.architecture.clone(),
                 image_id: image_id.to_string(),
+                ..wire::Alias::default()
             };
             change(ChangeOperation::State, Resource::Alias(alias))
         });

@@ -109,12 +109,12 @@ impl Watch<'_> {
     async fn run(&mut self, client: &mut WatchServiceClient<ClientStack>) -> Status {
         let request = match self.start {
             Start::InitialState => WatchRequest {
-                from_revision: 0,
                 initial_state: true,
+                ..WatchRequest::default()
             },
             Start::After(revision) => WatchRequest {
                 from_revision: revision + 1,
-                initial_state: false,
+                ..WatchRequest::default()
             },
         };
         let mut responses = match client.watch(request).await {

@@ -120,6 +120,7 @@ fn the_grace_is_the_settings() {
         Resource::Setting(wire::Setting {
             key: key.to_owned(),
             value: value.to_owned(),
+            ..wire::Setting::default()
         })
     };
     let retired = deleted(version("i1", 0, "20261122", ["metadata", "root"]), Some(NOW));
@@ -263,6 +264,7 @@ fn a_state_survives_the_file() {
         r#type: 1,
         architecture: "x86_64".into(),
         image_id: "i1".into(),
+        ..wire::Alias::default()
     };
     let changes = vec![
         change(6, Operation::Created, Resource::Alias(alias)),

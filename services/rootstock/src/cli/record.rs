@@ -93,7 +93,7 @@ impl ImageRecord {
             cached: image.cached,
             source: image
                 .source
-                .map(|wire::ImageSource { remote, product }| SourceRecord { remote, product }),
+                .map(|wire::ImageSource { remote, product, .. }| SourceRecord { remote, product }),
             properties: image.properties.into_iter().collect(),
             aliases: image.aliases,
             expires_at: image.expires_at.as_ref().and_then(rfc3339),

@@ -68,6 +68,7 @@ impl WatchArgs {
         let request = WatchRequest {
             from_revision: self.from_revision.unwrap_or_default(),
             initial_state: self.initial_state,
+            ..WatchRequest::default()
         };
         let answer = client
             .changes()

@@ -49,7 +49,7 @@ pub(super) async fn claim(
             Ok(WorkKind::Transfer) => transfer(&mut transaction, &piece).await?,
             Ok(WorkKind::Verify) => verify(&piece)?,
             Ok(WorkKind::Sweep) => Some(sweep(&mut transaction, catalog.sweep_min_age).await?),
-            Ok(WorkKind::Unspecified) | Err(_) => None,
+            Ok(_) | Err(_) => None,
         };
         match task {
             Some(task) => found.push(wire::Work {

@@ -48,6 +48,7 @@ fn alias(name: &str, image_type: i32, image_id: &str) -> Resource {
         r#type: image_type,
         architecture: "x86_64".to_owned(),
         image_id: image_id.to_owned(),
+        ..Alias::default()
     })
 }
 

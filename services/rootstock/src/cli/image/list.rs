@@ -35,7 +35,6 @@ pub(super) struct ListArgs {
 pub(super) async fn run(client: &Client, format: Format, args: ListArgs) -> Result<(), Failure> {
     let request = ListImagesRequest {
         page_size: PAGE_SIZE,
-        page_token: String::new(),
         name: args.glob.unwrap_or_default(),
         r#type: args
             .image_type
@@ -43,6 +42,7 @@ pub(super) async fn run(client: &Client, format: Format, args: ListArgs) -> Resu
             .into(),
         remote: args.remote.unwrap_or_default(),
         status: args.status.map_or(wire::Status::Unspecified, Into::into).into(),
+        ..ListImagesRequest::default()
     };
     let images = all_pages(async |page_token| {
         let request = ListImagesRequest {
@@ -127,7 +127,7 @@ mod tests {
             aliases: vec!["alpine/3.20".into(), "alpine".into()],
             source: Some(wire::ImageSource {
                 remote: "images".into(),
-                product: String::new(),
+                ..wire::ImageSource::default()
             }),
             ..Image::default()
         };

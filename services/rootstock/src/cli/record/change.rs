@@ -38,6 +38,13 @@ enum ResourceRecord {
         key: String,
         value: String,
     },
+    Application {
+        name: String,
+        image_id: String,
+        image: String,
+        version: Option<VersionRecord>,
+        auto_update: bool,
+    },
 }
 
 impl ChangeRecord {
@@ -87,7 +94,14 @@ fn resource(resource: Resource) -> Option<ResourceRecord> {
             image_id: alias.image_id,
         },
         Resource::Remote(remote) => ResourceRecord::Remote(Box::new(remote.into())),
-        Resource::Setting(wire::Setting { key, value }) => ResourceRecord::Setting { key, value },
+        Resource::Setting(wire::Setting { key, value, .. }) => ResourceRecord::Setting { key, value },
+        Resource::Application(application) => ResourceRecord::Application {
+            name: application.name,
+            image_id: application.image_id,
+            image: application.image,
+            version: application.version.map(Into::into),
+            auto_update: application.auto_update,
+        },
     })
 }
 
@@ -124,5 +138,11 @@ fn summary(resource: &Resource) -> String {
         ),
         Resource::Remote(remote) => format!("remote {} {}", remote.name, remote.url),
         Resource::Setting(setting) => format!("setting {} = {}", setting.key, setting.value),
+        Resource::Application(application) => format!(
+            "application {} holds version {} of {}",
+            application.name,
+            application.version.as_ref().map_or(-1, |version| version.number),
+            application.image,
+        ),
     }
 }

@@ -1,0 +1,88 @@
+-- What users add to what remotes give: images and aliases of their own, holds, applications, and the
+-- marks that keep what was deleted from coming back.
+
+ALTER TABLE images
+    ADD COLUMN auto_update boolean NOT NULL DEFAULT false,
+    ADD COLUMN origin_id text REFERENCES images ON DELETE SET NULL, -- an added image's synced image
+    ADD COLUMN release text NOT NULL DEFAULT '',                    -- what an added image is pinned to
+    ADD COLUMN ignored boolean NOT NULL DEFAULT false,              -- deleted by a user: its product is left out
+    ADD COLUMN hold_version integer,                                -- newer versions are hidden
+    ADD COLUMN hold_reason text NOT NULL DEFAULT '',
+    ADD COLUMN hold_until timestamptz,
+    ADD COLUMN held_at timestamptz,
+    ADD COLUMN generation bigint NOT NULL DEFAULT 1,                -- grows with every change: the etag
+    ADD CHECK (NOT ignored OR status = 4),
+    ADD CHECK ((hold_version IS NULL) = (held_at IS NULL));
+CREATE INDEX images_by_origin ON images (origin_id) WHERE origin_id IS NOT NULL AND status <> 4;
+CREATE INDEX images_held ON images (hold_until) WHERE hold_until IS NOT NULL;
+
+ALTER TABLE versions
+    ADD COLUMN delisted_at timestamptz,              -- went off the list without being deleted
+    ADD COLUMN hidden boolean NOT NULL DEFAULT false, -- by a hold
+    ADD COLUMN ignored boolean NOT NULL DEFAULT false, -- deleted by a user: its serial is left out
+    ADD COLUMN request_id text NOT NULL DEFAULT '',   -- of the import that made it
+    ADD CHECK (NOT ignored OR status = 4);
+CREATE INDEX versions_deleted ON versions (deleted_at) WHERE status = 4;
+
+ALTER TABLE aliases
+    ADD COLUMN user_made boolean NOT NULL DEFAULT false,
+    ADD COLUMN version integer, -- pinned to this number; null: follows the newest
+    ADD COLUMN description text NOT NULL DEFAULT '',
+    ADD COLUMN generation bigint NOT NULL DEFAULT 1;
+
+ALTER TABLE remotes
+    ADD COLUMN disabled boolean NOT NULL DEFAULT false,
+    ADD COLUMN version_constraint text NOT NULL DEFAULT '',
+    ADD COLUMN auth text NOT NULL DEFAULT '', -- user:password or bearer:<token>
+    ADD COLUMN generation bigint NOT NULL DEFAULT 1;
+
+-- A try of a remote that is not there has no remote, and brings its own description.
+ALTER TABLE sync_runs
+    ALTER COLUMN remote_id DROP NOT NULL,
+    ADD COLUMN remote bytea, -- rootstock.catalog.v1.Remote
+    ADD CHECK ((remote_id IS NULL) = (remote IS NOT NULL));
+
+-- A row holds its version: what it is made of stays readable, whatever becomes of the image.
+CREATE TABLE applications (
+    name text PRIMARY KEY,
+    image_id text REFERENCES images ON DELETE SET NULL, -- null once the image was deleted
+    version_id bigint NOT NULL REFERENCES versions,
+    auto_update boolean NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    updated_at timestamptz NOT NULL DEFAULT now(),
+    generation bigint NOT NULL DEFAULT 1
+);
+CREATE INDEX applications_by_image ON applications (image_id);
+CREATE INDEX applications_by_version ON applications (version_id);
+
+-- Apart from images, so that a use writes no more than this.
+CREATE TABLE image_uses (
+    image_id text PRIMARY KEY REFERENCES images ON DELETE CASCADE,
+    last_used_at timestamptz NOT NULL
+);
+
+-- Blobs that a worker is removing from the store. Their rows in `blobs` are gone; until theirs here is
+-- too, nobody may store them again.
+CREATE TABLE blob_removals (
+    sha256 bytea PRIMARY KEY CHECK (length(sha256) = 32),
+    size_bytes bigint NOT NULL,
+    handed_at timestamptz NOT NULL DEFAULT now()
+);
+CREATE INDEX blobs_by_age ON blobs (stored_at);
+
+DROP VIEW image_details;
+-- Images as they are shown.
+CREATE VIEW image_details AS
+SELECT i.id, i.name, i.type, i.architecture, i.status, i.is_default, i.immutable, i.public, i.cached, i.remote_id,
+    i.product, i.properties, i.expires_at, i.created_at, i.version_count, i.newest_version, i.auto_update,
+    i.origin_id, i.release, i.hold_version, i.hold_reason, i.hold_until, i.held_at, i.generation,
+    coalesce(r.name, o_r.name) AS remote, coalesce(nullif(i.product, ''), o.product, '') AS source_product,
+    v.fingerprint, u.last_used_at,
+    ARRAY(SELECT a.name FROM aliases a WHERE a.image_id = i.id ORDER BY a.name) AS aliases,
+    ARRAY(SELECT a.name FROM applications a WHERE a.image_id = i.id ORDER BY a.name) AS used_by
+FROM images i
+LEFT JOIN remotes r ON r.id = i.remote_id
+LEFT JOIN images o ON o.id = i.origin_id
+LEFT JOIN remotes o_r ON o_r.id = o.remote_id
+LEFT JOIN versions v ON v.image_id = i.id AND v.number = i.newest_version
+LEFT JOIN image_uses u ON u.image_id = i.id;

@@ -11,6 +11,8 @@ use tonic_types::{ErrorDetails, FieldViolation as WireFieldViolation, StatusExt}
 /// The domain of our `ErrorInfo`s.
 pub const DOMAIN: &str = "rootstock";
 
+const REQUIREMENTS_NOT_MET: &str = "REQUIREMENTS_NOT_MET";
+
 /// What a call was refused for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Error {
@@ -37,6 +39,20 @@ pub enum Error {
         /// What was refused, why, and what to do.
         message: String,
     },
+    /// A host does not meet what an image requires of it.
+    RequirementsNotMet {
+        /// The image's name.
+        image: String,
+        /// Each key that is not met, and why.
+        violations: Vec<RequirementViolation>,
+    },
+    /// What the request would change was changed since the caller read it.
+    StaleEtag {
+        /// What kind of thing.
+        kind: ResourceKind,
+        /// Its name.
+        name: String,
+    },
     /// The lease that the request bears is no longer in force: another worker has the work.
     LeaseLost,
     /// The revision asked for is not kept, or is yet to come.
@@ -61,6 +77,15 @@ pub struct FieldViolation {
     pub description: String,
 }
 
+/// One `requirements.` key that a host does not meet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequirementViolation {
+    /// The key, e.g. `requirements.cgroup`.
+    pub key: String,
+    /// What it requires, and what the host has.
+    pub description: String,
+}
+
 /// Kinds of things that have names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ResourceKind {
@@ -74,15 +99,33 @@ pub enum ResourceKind {
     SyncRun,
     /// A piece of work.
     Work,
+    /// A name that points to an image.
+    Alias,
+    /// A consumer of an image.
+    Application,
+    /// A setting.
+    Setting,
+    /// A line of images that a remote offers.
+    Product,
+    /// Bytes in the store.
+    Blob,
+    /// A receiver of changes.
+    Webhook,
 }
 
 impl ResourceKind {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 11] = [
         Self::Image,
         Self::Version,
         Self::Remote,
         Self::SyncRun,
         Self::Work,
+        Self::Alias,
+        Self::Application,
+        Self::Setting,
+        Self::Product,
+        Self::Blob,
+        Self::Webhook,
     ];
 
     /// As texts and `ResourceInfo` spell it.
@@ -93,6 +136,12 @@ impl ResourceKind {
             Self::Remote => "remote",
             Self::SyncRun => "sync run",
             Self::Work => "work",
+            Self::Alias => "alias",
+            Self::Application => "application",
+            Self::Setting => "setting",
+            Self::Product => "product",
+            Self::Blob => "blob",
+            Self::Webhook => "webhook",
         }
     }
 }
@@ -106,10 +155,29 @@ pub enum Refusal {
     NotFetchable,
     /// A poll would remove too much of a remote.
     TooManyRemoved,
+    /// An image or version has nothing stored that could be used.
+    NotActive,
+    /// What comes from a remote is not changed by hand, or only with force.
+    Immutable,
+    /// The default image of a type goes last.
+    IsDefault,
+    /// An image keeps at least one version.
+    LastVersion,
+    /// An image is held at a version, and the request would contradict that.
+    Held,
 }
 
 impl Refusal {
-    const ALL: [Self; 3] = [Self::Ambiguous, Self::NotFetchable, Self::TooManyRemoved];
+    const ALL: [Self; 8] = [
+        Self::Ambiguous,
+        Self::NotFetchable,
+        Self::TooManyRemoved,
+        Self::NotActive,
+        Self::Immutable,
+        Self::IsDefault,
+        Self::LastVersion,
+        Self::Held,
+    ];
 
     /// The `ErrorInfo.reason`.
     pub const fn as_str(self) -> &'static str {
@@ -117,6 +185,11 @@ impl Refusal {
             Self::Ambiguous => "AMBIGUOUS",
             Self::NotFetchable => "NOT_FETCHABLE",
             Self::TooManyRemoved => "TOO_MANY_REMOVED",
+            Self::NotActive => "NOT_ACTIVE",
+            Self::Immutable => "IMMUTABLE",
+            Self::IsDefault => "IS_DEFAULT",
+            Self::LastVersion => "LAST_VERSION",
+            Self::Held => "HELD",
         }
     }
 }
@@ -152,8 +225,8 @@ impl Error {
             Self::Invalid(_) => Code::InvalidArgument,
             Self::NotFound { .. } => Code::NotFound,
             Self::AlreadyExists { .. } => Code::AlreadyExists,
-            Self::Refused { .. } => Code::FailedPrecondition,
-            Self::LeaseLost => Code::Aborted,
+            Self::Refused { .. } | Self::RequirementsNotMet { .. } => Code::FailedPrecondition,
+            Self::StaleEtag { .. } | Self::LeaseLost => Code::Aborted,
             Self::RevisionOutOfRange { .. } => Code::OutOfRange,
             Self::Unavailable(_) => Code::Unavailable,
             Self::Internal => Code::Internal,
@@ -166,6 +239,8 @@ impl Error {
             Self::NotFound { .. } => "NOT_FOUND",
             Self::AlreadyExists { .. } => "ALREADY_EXISTS",
             Self::Refused { reason, .. } => reason.as_str(),
+            Self::RequirementsNotMet { .. } => REQUIREMENTS_NOT_MET,
+            Self::StaleEtag { .. } => "STALE_ETAG",
             Self::LeaseLost => "LEASE_LOST",
             Self::RevisionOutOfRange { .. } => "REVISION_COMPACTED",
             Self::Unavailable(_) => "UNAVAILABLE",
@@ -187,6 +262,21 @@ impl fmt::Display for Error {
             Self::NotFound { kind, name } => write!(f, "{} {name:?} not found", kind.as_str()),
             Self::AlreadyExists { kind, name } => write!(f, "{} {name:?} already exists", kind.as_str()),
             Self::Refused { message, .. } => f.write_str(message),
+            Self::RequirementsNotMet { image, violations } => {
+                write!(f, "this host may not start {image:?}")?;
+                for (index, violation) in violations.iter().enumerate() {
+                    let separator = if index == 0 { ":" } else { ";" };
+                    write!(f, "{separator} {}: {}", violation.key, violation.description)?;
+                }
+                Ok(())
+            }
+            Self::StaleEtag { kind, name } => {
+                let kind = kind.as_str();
+                write!(
+                    f,
+                    "{kind} {name:?} was changed meanwhile: read it again, then change it"
+                )
+            }
             Self::LeaseLost => f.write_str("the lease is no longer in force: stop this work"),
             Self::RevisionOutOfRange { oldest, newest } => {
                 write!(
@@ -219,11 +309,18 @@ impl From<Error> for Status {
                     .collect::<Vec<_>>();
                 details.set_bad_request(violations);
             }
-            Error::NotFound { kind, name } | Error::AlreadyExists { kind, name } => {
+            Error::NotFound { kind, name }
+            | Error::AlreadyExists { kind, name }
+            | Error::StaleEtag { kind, name } => {
                 details.set_resource_info(kind.as_str(), name, "", "");
             }
             Error::Refused { reason, message } => {
                 details.add_precondition_failure_violation(reason.as_str(), "", message);
+            }
+            Error::RequirementsNotMet { image, violations } => {
+                for violation in violations {
+                    details.add_precondition_failure_violation(&violation.key, image, &violation.description);
+                }
             }
             Error::LeaseLost | Error::RevisionOutOfRange { .. } | Error::Unavailable(_) | Error::Internal => {
             }
@@ -260,13 +357,27 @@ impl Error {
             }
             Code::NotFound => resource().map(|(kind, name)| Self::NotFound { kind, name })?,
             Code::AlreadyExists => resource().map(|(kind, name)| Self::AlreadyExists { kind, name })?,
+            Code::FailedPrecondition if info.reason == REQUIREMENTS_NOT_MET => {
+                let violations = &details.precondition_failure()?.violations;
+                Self::RequirementsNotMet {
+                    image: violations.first()?.subject.clone(),
+                    violations: violations
+                        .iter()
+                        .map(|violation| RequirementViolation {
+                            key: violation.r#type.clone(),
+                            description: violation.description.clone(),
+                        })
+                        .collect(),
+                }
+            }
             Code::FailedPrecondition => Self::Refused {
                 reason: Refusal::ALL
                     .into_iter()
                     .find(|reason| reason.as_str() == info.reason)?,
                 message: status.message().to_owned(),
             },
-            Code::Aborted => Self::LeaseLost,
+            Code::Aborted if info.reason == "LEASE_LOST" => Self::LeaseLost,
+            Code::Aborted => resource().map(|(kind, name)| Self::StaleEtag { kind, name })?,
             Code::OutOfRange => Self::RevisionOutOfRange {
                 oldest: number("oldest")?,
                 newest: number("newest")?,
@@ -301,6 +412,23 @@ mod tests {
                 name: "images".into(),
             },
             Error::refused(Refusal::Ambiguous, "\"a\" fits several images: x, y"),
+            Error::RequirementsNotMet {
+                image: "debian:bookworm".into(),
+                violations: vec![
+                    RequirementViolation {
+                        key: "requirements.cgroup".into(),
+                        description: "needs v1; the host has v2".into(),
+                    },
+                    RequirementViolation {
+                        key: "requirements.nesting".into(),
+                        description: "needs nesting, which is off".into(),
+                    },
+                ],
+            },
+            Error::StaleEtag {
+                kind: ResourceKind::Application,
+                name: "web".into(),
+            },
             Error::LeaseLost,
             Error::RevisionOutOfRange { oldest: 7, newest: 9 },
             Error::Unavailable("the database is not reachable; try again".into()),

@@ -7,7 +7,7 @@
 pub mod convert;
 pub mod error;
 
-pub use error::{Error, FieldViolation, Refusal, ResourceKind};
+pub use error::{Error, FieldViolation, Refusal, RequirementViolation, ResourceKind};
 
 /// The public API.
 pub mod catalog {

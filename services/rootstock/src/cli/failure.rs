@@ -120,7 +120,11 @@ fn explain(error: &Error) -> (Kind, String) {
                     ": \"rootstock image list\" shows what there is"
                 }
                 ResourceKind::Remote => ": \"rootstock remote list\" shows what there is",
-                ResourceKind::SyncRun | ResourceKind::Work => "",
+                ResourceKind::Alias => ": \"rootstock image alias list\" shows what there is",
+                ResourceKind::Application => ": \"rootstock application list\" shows what there is",
+                ResourceKind::Setting => ": \"rootstock config show\" shows what there is",
+                ResourceKind::Webhook => ": \"rootstock webhook list\" shows what there is",
+                ResourceKind::Product | ResourceKind::Blob | ResourceKind::SyncRun | ResourceKind::Work => "",
             };
             (Kind::NotFound, format!("{error}{next}"))
         }
@@ -136,6 +140,8 @@ fn explain(error: &Error) -> (Kind, String) {
         Error::Invalid(_)
         | Error::AlreadyExists { .. }
         | Error::Refused { .. }
+        | Error::RequirementsNotMet { .. }
+        | Error::StaleEtag { .. }
         | Error::LeaseLost
         | Error::Internal => (Kind::Failed, error.to_string()),
     }

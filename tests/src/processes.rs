@@ -124,7 +124,11 @@ impl Processes {
             ended: Vec::new(),
             environment: BTreeMap::new(),
             catalog: endpoint.connect_lazy(),
-            client: reqwest::Client::builder().timeout(ANSWER_TIMEOUT).build()?,
+            // A connection for each question: one that was kept may be to a process that was killed.
+            client: reqwest::Client::builder()
+                .timeout(ANSWER_TIMEOUT)
+                .pool_max_idle_per_host(0)
+                .build()?,
             store: Store::start(layout.store, directory.path()).await?,
             postgres: Postgres::start_own().await?,
             listeners,

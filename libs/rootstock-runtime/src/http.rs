@@ -32,7 +32,10 @@ use tokio::{
 use tokio_util::io::InspectReader;
 use tower::{Service, ServiceExt as _};
 
+use self::head_timer::HeadTimer;
 use crate::Shutdown;
+
+mod head_timer;
 
 /// The wait after `accept` failed for want of resources (file descriptors, mostly): connections that
 /// end give them back.
@@ -48,9 +51,13 @@ pub struct ListenOptions {
     pub max_connections: usize,
     /// Requests open at a time on one HTTP/2 connection; the peer is told and keeps the rest back.
     pub max_streams_per_connection: u32,
-    /// Time for the handshake, for the first bytes after it, and for the head of each HTTP/1 request.
-    /// A connection that is slower is closed.
+    /// Time for the handshake, for the first bytes after it, and for the head of an HTTP/1 request
+    /// that has begun. A connection that is slower is closed.
     pub handshake_timeout: Duration,
+    /// How long an HTTP/1 connection may wait for its next request. Longer than clients and load
+    /// balancers keep one that is not used (60 to 90 seconds, mostly): were we the first to close it,
+    /// we would do so now and then while a request is on its way, which then fails.
+    pub idle_timeout: Duration,
     /// How long an HTTP/2 connection may be silent before it is asked for a sign of life.
     pub keepalive_interval: Duration,
     /// How long that sign of life may take before the connection is given up.
@@ -66,6 +73,7 @@ impl Default for ListenOptions {
             max_connections: 4096,
             max_streams_per_connection: 256,
             handshake_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(120),
             keepalive_interval: Duration::from_secs(10),
             keepalive_timeout: Duration::from_secs(20),
             grace: Duration::from_secs(10),
@@ -122,7 +130,7 @@ where
     Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     tracing::debug!(address = %listener.local_addr()?, "listening");
-    let builder = Arc::new(connection_builder(&options));
+    let options = Arc::new(options);
     let places = Arc::new(Semaphore::new(options.max_connections));
     let mut connections = JoinSet::new();
     loop {
@@ -139,8 +147,7 @@ where
             handshake(stream),
             peer,
             service.clone(),
-            Arc::clone(&builder),
-            options.handshake_timeout,
+            Arc::clone(&options),
             shutdown.clone(),
         );
         connections.spawn(async move {
@@ -192,15 +199,15 @@ async fn serve_connection<S, Io>(
     handshake: impl Future<Output = io::Result<(Io, Extensions)>>,
     peer: SocketAddr,
     service: S,
-    builder: Arc<Builder<TokioExecutor>>,
-    handshake_timeout: Duration,
+    options: Arc<ListenOptions>,
     shutdown: Shutdown,
 ) where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
     Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let (io, mut extensions) = match shutdown.race(timeout(handshake_timeout, handshake)).await {
+    let handshaken = shutdown.race(timeout(options.handshake_timeout, handshake)).await;
+    let (io, mut extensions) = match handshaken {
         Some(Ok(Ok(accepted))) => accepted,
         Some(Ok(Err(error))) => return tracing::debug!(%peer, %error, "handshake failed"),
         Some(Err(_elapsed)) => return tracing::debug!(%peer, "handshake took too long"),
@@ -217,12 +224,15 @@ async fn serve_connection<S, Io>(
     let io = InspectReader::new(io, move |read: &[u8]| {
         counted.fetch_add(read.len() as u64, Ordering::Relaxed);
     });
+    let builder = connection_builder(&options, Arc::clone(&read_bytes));
     let connection = builder.serve_connection(TokioIo::new(io), TowerToHyperService::new(service));
     let mut connection = pin!(connection);
-    let mut undecided = pin!(sleep(handshake_timeout));
+    let mut undecided = pin!(sleep(options.handshake_timeout));
     let mut begun = false;
     let ended = loop {
         tokio::select! {
+            // First of all: what came in time counts, however late we come to look at it.
+            biased;
             ended = connection.as_mut() => break ended,
             () = shutdown.triggered() => {
                 connection.as_mut().graceful_shutdown();
@@ -242,12 +252,13 @@ async fn serve_connection<S, Io>(
     }
 }
 
-fn connection_builder(options: &ListenOptions) -> Builder<TokioExecutor> {
+/// For one connection, whose bytes are counted in `read_bytes`.
+fn connection_builder(options: &ListenOptions, read_bytes: Arc<AtomicU64>) -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
     builder
         .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(options.handshake_timeout)
+        .timer(HeadTimer::new(options.handshake_timeout, read_bytes))
+        .header_read_timeout(options.idle_timeout)
         .max_buf_size(MAX_HEAD_BYTES as usize);
     builder
         .http2()

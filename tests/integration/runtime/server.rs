@@ -302,6 +302,48 @@ async fn a_head_that_never_ends_is_refused() {
     slow.read_to_end(&mut answer).await.unwrap();
 }
 
+/// Asks for something over HTTP/1, and reads the head of the answer, which has no body.
+async fn ask(connection: &mut TcpStream) {
+    connection
+        .write_all(b"GET / HTTP/1.1\r\nhost: it\r\n\r\n")
+        .await
+        .unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\n") {
+        answer.push(connection.read_u8().await.expect("the answer ends with its head"));
+    }
+    assert!(answer.starts_with(b"HTTP/1.1 "), "{}", answer.escape_ascii());
+}
+
+#[tokio::test]
+async fn a_client_may_think_for_longer_than_a_head_may_take() {
+    let options = ListenOptions {
+        handshake_timeout: Duration::from_millis(200),
+        ..ListenOptions::default()
+    };
+    let server = Server::start(StackOptions::default(), options).await;
+    let mut thinking = TcpStream::connect(server.address).await.unwrap();
+    for _ in 0..2 {
+        ask(&mut thinking).await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    // A head that has begun is to end all the same.
+    thinking.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
+    thinking.read_to_end(&mut Vec::new()).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_closed_in_the_end() {
+    let options = ListenOptions {
+        idle_timeout: Duration::from_millis(200),
+        ..ListenOptions::default()
+    };
+    let server = Server::start(StackOptions::default(), options).await;
+    let mut idle = TcpStream::connect(server.address).await.unwrap();
+    ask(&mut idle).await;
+    idle.read_to_end(&mut Vec::new()).await.unwrap();
+}
+
 #[tokio::test]
 async fn connections_wait_for_a_place() {
     let options = ListenOptions {

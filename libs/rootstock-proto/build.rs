@@ -4,9 +4,10 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message as _;
 
-const PUBLIC_FILES: [&str; 7] = [
+const PUBLIC_FILES: [&str; 8] = [
     "rootstock/catalog/v1/alias.proto",
     "rootstock/catalog/v1/application.proto",
+    "rootstock/catalog/v1/blob.proto",
     "rootstock/catalog/v1/image.proto",
     "rootstock/catalog/v1/image_service.proto",
     "rootstock/catalog/v1/remote.proto",

@@ -4,17 +4,18 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message as _;
 
-const PUBLIC_FILES: [&str; 8] = [
+const PUBLIC_FILES: [&str; 9] = [
     "rootstock/catalog/v1/alias.proto",
     "rootstock/catalog/v1/application.proto",
     "rootstock/catalog/v1/blob.proto",
+    "rootstock/catalog/v1/content.proto",
     "rootstock/catalog/v1/image.proto",
     "rootstock/catalog/v1/image_service.proto",
     "rootstock/catalog/v1/remote.proto",
     "rootstock/catalog/v1/setting.proto",
     "rootstock/catalog/v1/watch.proto",
 ];
-const INTERNAL_FILES: [&str; 1] = ["rootstock/sync/v1/work.proto"];
+const INTERNAL_FILES: [&str; 2] = ["rootstock/sync/v1/import.proto", "rootstock/sync/v1/work.proto"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("../../proto");

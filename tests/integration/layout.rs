@@ -18,6 +18,7 @@ fn rules() -> Vec<(&'static str, Vec<&'static str>)> {
     vec![
         ("libs/rootstock-model", IO.to_vec()),
         ("libs/rootstock-simplestreams", IO.to_vec()),
+        ("libs/rootstock-archive", IO.to_vec()),
         (
             "libs/rootstock-runtime",
             vec![

@@ -165,10 +165,12 @@ pub enum Refusal {
     LastVersion,
     /// An image is held at a version, and the request would contradict that.
     Held,
+    /// An image has a version with just this content.
+    NotChanged,
 }
 
 impl Refusal {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Ambiguous,
         Self::NotFetchable,
         Self::TooManyRemoved,
@@ -177,6 +179,7 @@ impl Refusal {
         Self::IsDefault,
         Self::LastVersion,
         Self::Held,
+        Self::NotChanged,
     ];
 
     /// The `ErrorInfo.reason`.
@@ -190,6 +193,7 @@ impl Refusal {
             Self::IsDefault => "IS_DEFAULT",
             Self::LastVersion => "LAST_VERSION",
             Self::Held => "HELD",
+            Self::NotChanged => "NOT_CHANGED",
         }
     }
 }

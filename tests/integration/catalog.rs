@@ -1,9 +1,12 @@
 //! The catalog over a real socket and a real Postgres; the test plays the worker.
 
 mod activation;
+mod aliases;
 mod ingest;
 mod leases;
+mod listing;
 mod offers;
+mod resolving;
 mod watch;
 
 use rootstock_proto::catalog::v1::{Remote, RemoteMode};

@@ -7,8 +7,9 @@ use rootstock_catalog::CatalogConfig;
 use rootstock_model::{Digest, snapshot::Snapshot};
 use rootstock_proto::{
     catalog::v1::{
-        CreateRemoteRequest, GetImageRequest, Image, Remote, image_service_client::ImageServiceClient,
-        remote_service_client::RemoteServiceClient, watch_service_client::WatchServiceClient,
+        CreateRemoteRequest, GetImageRequest, Image, Remote, alias_service_client::AliasServiceClient,
+        image_service_client::ImageServiceClient, remote_service_client::RemoteServiceClient,
+        watch_service_client::WatchServiceClient,
     },
     convert::{digest_bytes, offered_image_to_wire},
     sync::v1::{
@@ -79,6 +80,11 @@ impl TestCatalog {
     /// `ImageService`.
     pub fn images(&self) -> ImageServiceClient<Channel> {
         ImageServiceClient::new(self.channel.clone())
+    }
+
+    /// `AliasService`.
+    pub fn aliases(&self) -> AliasServiceClient<Channel> {
+        AliasServiceClient::new(self.channel.clone())
     }
 
     /// `RemoteService`.
@@ -207,9 +213,28 @@ impl TestCatalog {
         Ok(Digest::from_slice(&task.sha256)?)
     }
 
+    /// Says of every transfer and verification that is due that it went well.
+    pub async fn store_all(&self, fingerprint: impl Fn(Digest, Digest) -> Digest) -> anyhow::Result<()> {
+        while let Some(work) = self.claim_now(WorkKind::Transfer, Duration::ZERO).await? {
+            self.finish_transfer(&work).await?;
+        }
+        while let Some(work) = self.claim_now(WorkKind::Verify, Duration::ZERO).await? {
+            self.finish_verify(work, &fingerprint).await?;
+        }
+        Ok(())
+    }
+
     /// Claims the next verification, and says that the pair has this fingerprint.
     pub async fn verify(&self, fingerprint: impl Fn(Digest, Digest) -> Digest) -> anyhow::Result<()> {
         let work = self.claim(WorkKind::Verify).await?;
+        self.finish_verify(work, fingerprint).await
+    }
+
+    async fn finish_verify(
+        &self,
+        work: Work,
+        fingerprint: impl Fn(Digest, Digest) -> Digest,
+    ) -> anyhow::Result<()> {
         let Some(Task::Verify(task)) = work.task else {
             bail!("not a verification: {work:?}")
         };

@@ -13,6 +13,8 @@ pub mod image;
 pub mod left_out;
 pub mod name;
 pub mod plan;
+pub mod reference;
+pub mod requirements;
 pub mod selection;
 pub mod serial;
 pub mod settings;

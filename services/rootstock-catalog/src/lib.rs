@@ -20,6 +20,7 @@ mod request;
 mod retry;
 mod services;
 mod snapshot;
+mod uses;
 mod writer;
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
@@ -27,8 +28,8 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 use rootstock_proto::{
     ALL_DESCRIPTORS,
     catalog::v1::{
-        image_service_server::ImageServiceServer, remote_service_server::RemoteServiceServer,
-        watch_service_server::WatchServiceServer,
+        alias_service_server::AliasServiceServer, image_service_server::ImageServiceServer,
+        remote_service_server::RemoteServiceServer, watch_service_server::WatchServiceServer,
     },
     sync::v1::work_service_server::WorkServiceServer,
 };
@@ -43,7 +44,7 @@ use rootstock_runtime::{
     http::ListenOptions,
 };
 use sqlx::{
-    PgPool,
+    Connection as _, PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 use tokio::net::TcpListener;
@@ -56,7 +57,8 @@ pub use failure::StartError;
 use crate::{
     feed::Feed,
     retry::RetryPolicy,
-    services::{Images, Remotes, Watches, Works},
+    services::{Aliases, Images, Remotes, Watches, Works},
+    uses::Uses,
 };
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
@@ -67,14 +69,18 @@ const MAX_MESSAGE_BYTES: usize = 8 * 1024 * 1024;
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long calls may go on once the shutdown began.
 const GRACE: Duration = Duration::from_secs(15);
-/// Beyond that: for watches to end.
+/// Beyond that: for watches to end, and then for what is to be written still.
 const LAST_GRACE: Duration = Duration::from_secs(1);
+
+/// A connection that was used so recently is taken to be alive.
+const TRUSTED_IDLE: Duration = Duration::from_secs(1);
 
 /// What the services share.
 #[derive(Clone)]
 struct Catalog {
     pool: PgPool,
     feed: Arc<Feed>,
+    uses: Arc<Uses>,
     lease_duration: Duration,
     sweep_interval: Duration,
     sweep_min_age: Duration,
@@ -122,6 +128,7 @@ pub async fn run(
     let catalog = Catalog {
         pool: pool.clone(),
         feed: feed.clone(),
+        uses: Arc::default(),
         lease_duration: config.lease_duration,
         sweep_interval: config.sweep_interval,
         sweep_min_age: config.sweep_min_age,
@@ -144,6 +151,13 @@ pub async fn run(
             Ok::<_, Infallible>(())
         }
     });
+    tasks.spawn("catalog uses", {
+        let (uses, pool, word) = (catalog.uses.clone(), pool.clone(), word.clone());
+        async move {
+            uses.run(&pool, &word).await;
+            Ok::<_, Infallible>(())
+        }
+    });
     tasks.spawn("catalog maintenance", async move {
         maintenance::run(pool, config.change_history.into(), word).await;
         Ok::<_, Infallible>(())
@@ -161,6 +175,12 @@ pub async fn run(
     streams.close();
     if tokio::time::timeout(LAST_GRACE, streams.wait()).await.is_err() {
         tracing::warn!(watches = streams.len(), "watches did not end in time");
+    }
+    if tokio::time::timeout(LAST_GRACE, catalog.uses.flush(&catalog.pool))
+        .await
+        .is_err()
+    {
+        tracing::warn!("the last uses of images could not be written in time");
     }
     let first = outcome.err().or_else(|| ended.failed.into_iter().next());
     first.map_or(Ok(()), |failure| Err(StartError::Serve(failure.to_string())))
@@ -183,6 +203,7 @@ fn api(
     };
     let works = WorkServiceServer::new(works).max_decoding_message_size(MAX_MESSAGE_BYTES);
     let routes = Routes::new(ImageServiceServer::new(Images(catalog.clone())))
+        .add_service(AliasServiceServer::new(Aliases(catalog.clone())))
         .add_service(RemoteServiceServer::new(Remotes(catalog.clone())))
         .add_service(WatchServiceServer::new(watches))
         .add_service(works);
@@ -209,6 +230,17 @@ fn pool(config: &CatalogConfig) -> Result<PgPool, StartError> {
     Ok(PgPoolOptions::new()
         .max_connections(config.database_connections)
         .acquire_timeout(Duration::from_secs(10))
+        // A round trip before each use would double the latency of a resolve; what was idle for longer
+        // may have lost its server.
+        .test_before_acquire(false)
+        .before_acquire(|connection, about| {
+            Box::pin(async move {
+                if about.idle_for > TRUSTED_IDLE {
+                    connection.ping().await?;
+                }
+                Ok(true)
+            })
+        })
         .connect_lazy_with(connect_options(config)?))
 }
 

@@ -8,6 +8,7 @@
 //! | `rootstock_catalog_versions_refused_total` | counter | | versions whose bytes are not what their remote claims |
 //! | `rootstock_catalog_work_claimed_total` | counter | `kind` | pieces of work given to workers |
 //! | `rootstock_catalog_work_failed_total` | counter | `kind` | failures that workers told of |
+//! | `rootstock_catalog_uses_dropped_total` | counter | | uses of images that were not noted: too many images at once |
 //! | `rootstock_catalog_database_connections` | gauge | `state` | `open`, `idle`: those of the pool |
 //!
 //! gRPC calls count under `rootstock_grpc_server_*`, as in every process.
@@ -39,6 +40,10 @@ pub(crate) fn describe() {
         "rootstock_catalog_work_failed_total",
         "Failures that workers told of, by kind."
     );
+    describe_counter!(
+        "rootstock_catalog_uses_dropped_total",
+        "Uses of images that were not noted."
+    );
     describe_gauge!(
         "rootstock_catalog_database_connections",
         "Connections of the pool, by state."
@@ -64,6 +69,11 @@ pub(crate) fn activated(versions: usize) {
 /// A version was refused.
 pub(crate) fn refused() {
     counter!("rootstock_catalog_versions_refused_total").increment(1);
+}
+
+/// A use of an image was not noted.
+pub(crate) fn use_dropped() {
+    counter!("rootstock_catalog_uses_dropped_total").increment(1);
 }
 
 /// Work was given to a worker.

@@ -4,9 +4,11 @@ pub(crate) mod aliases;
 pub(crate) mod blobs;
 pub(crate) mod images;
 pub(crate) mod remotes;
+pub(crate) mod resolve;
 pub(crate) mod settings;
 pub(crate) mod snapshots;
 pub(crate) mod sync_runs;
+pub(crate) mod uses;
 pub(crate) mod versions;
 pub(crate) mod work;
 

@@ -1,10 +1,16 @@
 //! What requests have in common: pages, and references to images.
 
-use rootstock_model::ImageType;
+use rootstock_model::{
+    Architecture, ImageType,
+    reference::{self, Narrowing, Reference},
+};
 use rootstock_proto::{Error, Refusal, ResourceKind, catalog::v1 as wire};
 use sqlx::PgConnection;
 
-use crate::{failure::Failure, queries::images};
+use crate::{
+    failure::Failure,
+    queries::resolve::{self, Found},
+};
 
 /// The number of rows that a page may have.
 ///
@@ -73,6 +79,9 @@ pub(crate) fn image_type(image_type: wire::ImageType) -> Option<ImageType> {
 }
 
 /// The image that a request names by id, name, alias or fingerprint.
+///
+/// # Errors
+/// `NOT_FOUND`; `FAILED_PRECONDITION` (AMBIGUOUS) that lists the candidates.
 pub(crate) async fn find_image(
     connection: &mut PgConnection,
     reference: &str,
@@ -81,51 +90,76 @@ pub(crate) async fn find_image(
     if reference.is_empty() {
         return Err(Error::invalid("image", "is required: an id, a name, an alias or a fingerprint").into());
     }
-    let mut ids = images::find(connection, reference, wanted.map(ImageType::as_str)).await?;
-    if let (true, Some((first, last))) = (ids.is_empty(), fingerprint_range(reference)) {
-        ids = images::find_by_fingerprint(connection, &first, &last).await?;
-    }
-    let mut found = images::by_ids(connection, &ids).await?;
-    if let Some(wanted) = wanted {
-        found.retain(|image| image.r#type() == wanted.into());
-    }
-    // Clients try a container before a virtual machine of the same name.
-    let containers = found
-        .iter()
-        .filter(|image| image.r#type() == wire::ImageType::Container)
-        .count();
-    if containers > 0 {
-        found.retain(|image| image.r#type() == wire::ImageType::Container);
-    }
+    let narrowing = Narrowing {
+        image_type: wanted,
+        architecture: None,
+    };
+    let mut found = find(connection, reference, narrowing, None).await?;
+    // A fingerprint may be that of several versions of one image.
+    found.dedup_by(|a, b| a.image.id == b.image.id);
     match found.len() {
         0 => Err(Error::not_found(ResourceKind::Image, reference).into()),
-        1 => Ok(found.remove(0)),
-        _ => {
-            let candidates: Vec<_> = found
-                .iter()
-                .map(|image| format!("{} ({}, {})", image.id, image.name, image.architecture))
-                .collect();
-            let message = format!(
-                "{reference:?} fits several images, use an id: {}",
-                candidates.join(", ")
-            );
-            Err(Error::refused(Refusal::Ambiguous, message).into())
-        }
+        1 => Ok(found.swap_remove(0).image),
+        _ => Err(ambiguous(reference, found.iter().map(|found| &found.image)).into()),
     }
 }
 
-/// The first and last fingerprint that begin with this prefix of 12 to 64 hex characters.
-fn fingerprint_range(prefix: &str) -> Option<([u8; 32], [u8; 32])> {
-    if !(12..=64).contains(&prefix.len()) || !prefix.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return None;
-    }
-    let fill = |with: &str| {
-        let full = format!("{prefix}{}", with.repeat(64 - prefix.len()));
-        full.parse::<rootstock_model::Digest>()
-            .ok()
-            .map(|digest| *digest.as_bytes())
+/// What a reference means, narrowed: several when it is ambiguous, those of one image together.
+pub(crate) async fn find(
+    connection: &mut PgConnection,
+    reference: &str,
+    narrowing: Narrowing,
+    version: Option<i32>,
+) -> Result<Vec<Found>, Failure> {
+    let found = resolve::find(connection, &Reference::parse(reference), version).await?;
+    let candidates: Vec<_> = found.iter().map(|found| found.candidate).collect();
+    let chosen = reference::choose(&candidates, narrowing);
+    let found = found.into_iter().enumerate();
+    Ok(found
+        .filter(|(position, _)| chosen.contains(position))
+        .map(|(_, found)| found)
+        .collect())
+}
+
+/// How many candidates an ambiguous reference is answered with.
+const NAMED_CANDIDATES: usize = 10;
+
+/// The refusal of a reference that fits several images.
+pub(crate) fn ambiguous<'a>(reference: &str, images: impl Iterator<Item = &'a wire::Image>) -> Error {
+    let candidates: Vec<_> = images
+        .map(|image| {
+            let image_type = image_type(image.r#type()).map_or("", ImageType::as_str);
+            format!(
+                "{} ({}, {image_type}, {})",
+                image.id, image.name, image.architecture
+            )
+        })
+        .collect();
+    let more = if candidates.len() > NAMED_CANDIDATES {
+        ", …"
+    } else {
+        ""
     };
-    Some((fill("0")?, fill("f")?))
+    let named = &candidates[..candidates.len().min(NAMED_CANDIDATES)];
+    let message = format!(
+        "{reference:?} fits several images; say the type or the architecture, or use an id: {}{more}",
+        named.join(", ")
+    );
+    Error::refused(Refusal::Ambiguous, message)
+}
+
+/// An architecture that a request may leave open, by any of its names.
+///
+/// # Errors
+/// `INVALID_ARGUMENT` when it is none that is known.
+pub(crate) fn architecture(name: &str) -> Result<Option<Architecture>, Error> {
+    let parse = |error: rootstock_model::architecture::UnknownArchitecture| {
+        Error::invalid("architecture", format!("{error}; x86_64 or aarch64, for example"))
+    };
+    match name {
+        "" => Ok(None),
+        name => name.parse().map(Some).map_err(parse),
+    }
 }
 
 /// A glob of `*` and `?` as a LIKE pattern.
@@ -152,14 +186,6 @@ mod tests {
         assert_eq!((start.part(0), start.part(1)), ("a:b", "container"));
         assert_eq!(PageStart::parse("", 2).unwrap().part(1), "");
         assert!(PageStart::parse("nonsense", 2).is_err());
-    }
-
-    #[test]
-    fn prefixes_of_fingerprints_span_a_range() {
-        let (first, last) = fingerprint_range("0123456789abc").unwrap();
-        assert_eq!((first[6], last[6], last[31]), (0xc0, 0xcf, 0xff));
-        assert_eq!(fingerprint_range("0123456789a"), None);
-        assert_eq!(fingerprint_range("debian:bookworm"), None);
     }
 
     #[test]

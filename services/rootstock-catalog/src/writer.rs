@@ -83,6 +83,11 @@ impl Writer {
         self.removed_versions.push(version);
     }
 
+    /// Notes what happened to an alias, which is this now, or last was.
+    pub(crate) fn alias(&mut self, operation: ChangeOperation, alias: Alias) {
+        self.aliases.push((operation, alias));
+    }
+
     /// Lets status, counts and aliases of the noted images follow their versions, appends what was
     /// noted to the log, and commits. Nothing noted, no revision taken.
     pub(crate) async fn commit(mut self) -> Result<(), Failure> {

@@ -26,7 +26,8 @@ use tonic::{Code, Status, service::Routes};
 use tower::ServiceExt as _;
 
 /// The services of the catalog that pass. What is not named here is not served at the edge.
-const PUBLIC_SERVICES: [&str; 3] = [
+const PUBLIC_SERVICES: [&str; 4] = [
+    "rootstock.catalog.v1.AliasService",
     "rootstock.catalog.v1.ImageService",
     "rootstock.catalog.v1.RemoteService",
     "rootstock.catalog.v1.WatchService",

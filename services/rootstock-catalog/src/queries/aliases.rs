@@ -1,5 +1,6 @@
 //! Aliases.
 
+use rootstock_model::ImageType;
 use rootstock_proto::catalog::v1::Alias;
 use sqlx::PgConnection;
 
@@ -59,7 +60,10 @@ pub(crate) async fn settle(connection: &mut PgConnection, image_ids: &[String]) 
         Row,
         "DELETE FROM aliases a USING images i
          WHERE i.id = a.image_id AND i.id = ANY($1)
-           AND (i.status = 4 OR i.remote_id IS NOT NULL AND NOT a.user_made AND NOT a.name = ANY(i.wanted_aliases))
+           AND (i.status = 4 OR i.remote_id IS NOT NULL AND NOT a.user_made AND NOT a.name = ANY(i.wanted_aliases)
+                OR a.version IS NOT NULL
+                   AND NOT EXISTS (SELECT 1 FROM versions v
+                                   WHERE v.image_id = i.id AND v.number = a.version AND v.status <> 4))
          RETURNING a.name, a.type AS image_type, a.architecture, a.image_id, a.version, a.description, a.user_made,
              a.generation",
         image_ids,
@@ -97,6 +101,156 @@ impl Row {
             etag: self.generation.to_string(),
         })
     }
+}
+
+/// The aliases of this name; type and architecture narrow them. In the order of (type, architecture).
+pub(crate) async fn by_name(
+    connection: &mut PgConnection,
+    name: &str,
+    image_type: Option<ImageType>,
+    architecture: Option<&str>,
+) -> Result<Vec<Alias>, Failure> {
+    let rows = sqlx::query_as!(
+        Row,
+        "SELECT name, type AS image_type, architecture, image_id, version, description, user_made, generation
+         FROM aliases
+         WHERE name = $1 AND ($2::text IS NULL OR type = $2) AND ($3::text IS NULL OR architecture = $3)
+         ORDER BY type, architecture",
+        name,
+        image_type.map(ImageType::as_str),
+        architecture,
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter().map(Row::into_wire).collect()
+}
+
+/// Names one alias.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Key<'a> {
+    pub name: &'a str,
+    pub image_type: ImageType,
+    /// By the kernel's name.
+    pub architecture: &'a str,
+}
+
+/// What an alias that a user made is to be.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Target<'a> {
+    pub image_id: &'a str,
+    pub version: Option<i32>,
+    pub description: &'a str,
+}
+
+/// Makes a user's alias of what is not there, or is to be replaced.
+pub(crate) async fn put(
+    connection: &mut PgConnection,
+    key: Key<'_>,
+    target: Target<'_>,
+) -> Result<Alias, Failure> {
+    let row = sqlx::query_as!(
+        Row,
+        "INSERT INTO aliases AS a (name, type, architecture, image_id, version, description, user_made)
+         VALUES ($1, $2, $3, $4, $5, $6, true)
+         ON CONFLICT (name, type, architecture)
+         DO UPDATE SET image_id = excluded.image_id, version = excluded.version,
+             description = excluded.description, generation = a.generation + 1
+         RETURNING name, type AS image_type, architecture, image_id, version, description, user_made, generation",
+        key.name,
+        key.image_type.as_str(),
+        key.architecture,
+        target.image_id,
+        target.version,
+        target.description,
+    );
+    row.fetch_one(connection).await?.into_wire()
+}
+
+/// Changes what an alias points to and says, whoever made it.
+pub(crate) async fn update(
+    connection: &mut PgConnection,
+    key: Key<'_>,
+    target: Target<'_>,
+) -> Result<Alias, Failure> {
+    let row = sqlx::query_as!(
+        Row,
+        "UPDATE aliases SET image_id = $4, version = $5, description = $6, generation = generation + 1
+         WHERE name = $1 AND type = $2 AND architecture = $3
+         RETURNING name, type AS image_type, architecture, image_id, version, description, user_made, generation",
+        key.name,
+        key.image_type.as_str(),
+        key.architecture,
+        target.image_id,
+        target.version,
+        target.description,
+    );
+    row.fetch_one(connection).await?.into_wire()
+}
+
+/// Gives an alias another name, which must be free.
+pub(crate) async fn rename(
+    connection: &mut PgConnection,
+    key: Key<'_>,
+    new_name: &str,
+) -> Result<Alias, Failure> {
+    let row = sqlx::query_as!(
+        Row,
+        "UPDATE aliases SET name = $4, generation = generation + 1
+         WHERE name = $1 AND type = $2 AND architecture = $3
+         RETURNING name, type AS image_type, architecture, image_id, version, description, user_made, generation",
+        key.name,
+        key.image_type.as_str(),
+        key.architecture,
+        new_name,
+    );
+    row.fetch_one(connection).await?.into_wire()
+}
+
+/// Removes an alias.
+pub(crate) async fn delete(connection: &mut PgConnection, key: Key<'_>) -> Result<(), Failure> {
+    sqlx::query!(
+        "DELETE FROM aliases WHERE name = $1 AND type = $2 AND architecture = $3",
+        key.name,
+        key.image_type.as_str(),
+        key.architecture,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Which aliases a listing wants.
+#[derive(Debug, Default)]
+pub(crate) struct Filter {
+    pub image_id: Option<String>,
+    /// A LIKE pattern.
+    pub name: Option<String>,
+}
+
+/// A page of a listing in the order of (name, type, architecture), after `after`.
+pub(crate) async fn list(
+    connection: &mut PgConnection,
+    filter: &Filter,
+    after: (&str, &str, &str),
+    limit: i64,
+) -> Result<Vec<Alias>, Failure> {
+    let rows = sqlx::query_as!(
+        Row,
+        "SELECT name, type AS image_type, architecture, image_id, version, description, user_made, generation
+         FROM aliases
+         WHERE (name, type, architecture) > ($1, $2, $3) AND ($4::text IS NULL OR image_id = $4)
+           AND ($5::text IS NULL OR name LIKE $5)
+         ORDER BY name, type, architecture LIMIT $6",
+        after.0,
+        after.1,
+        after.2,
+        filter.image_id.as_deref(),
+        filter.name.as_deref(),
+        limit,
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter().map(Row::into_wire).collect()
 }
 
 /// A page of all aliases in the order of their keys, after `after`.

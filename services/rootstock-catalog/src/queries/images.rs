@@ -10,35 +10,36 @@ use time::OffsetDateTime;
 use super::{digest, status, wire_image_type, wire_status};
 use crate::failure::Failure;
 
-struct ImageRow {
-    id: String,
-    name: String,
-    image_type: String,
-    architecture: String,
-    status: i16,
-    is_default: bool,
-    immutable: bool,
-    public: bool,
-    cached: bool,
-    source_product: String,
-    properties: sqlx::types::Json<BTreeMap<String, String>>,
-    expires_at: Option<OffsetDateTime>,
-    created_at: OffsetDateTime,
-    version_count: i32,
-    newest_version: Option<i32>,
-    auto_update: bool,
-    origin_id: Option<String>,
-    release: String,
-    hold_version: Option<i32>,
-    hold_reason: String,
-    hold_until: Option<OffsetDateTime>,
-    held_at: Option<OffsetDateTime>,
-    generation: i64,
-    last_used_at: Option<OffsetDateTime>,
-    remote: Option<String>,
-    fingerprint: Option<Vec<u8>>,
-    aliases: Vec<String>,
-    used_by: Vec<String>,
+/// An image as the view shows it.
+pub(super) struct ImageRow {
+    pub(super) id: String,
+    pub(super) name: String,
+    pub(super) image_type: String,
+    pub(super) architecture: String,
+    pub(super) status: i16,
+    pub(super) is_default: bool,
+    pub(super) immutable: bool,
+    pub(super) public: bool,
+    pub(super) cached: bool,
+    pub(super) source_product: String,
+    pub(super) properties: sqlx::types::Json<BTreeMap<String, String>>,
+    pub(super) expires_at: Option<OffsetDateTime>,
+    pub(super) created_at: OffsetDateTime,
+    pub(super) version_count: i32,
+    pub(super) newest_version: Option<i32>,
+    pub(super) auto_update: bool,
+    pub(super) origin_id: Option<String>,
+    pub(super) release: String,
+    pub(super) hold_version: Option<i32>,
+    pub(super) hold_reason: String,
+    pub(super) hold_until: Option<OffsetDateTime>,
+    pub(super) held_at: Option<OffsetDateTime>,
+    pub(super) generation: i64,
+    pub(super) last_used_at: Option<OffsetDateTime>,
+    pub(super) remote: Option<String>,
+    pub(super) fingerprint: Option<Vec<u8>>,
+    pub(super) aliases: Vec<String>,
+    pub(super) used_by: Vec<String>,
 }
 
 /// Images as they are shown; the argument is what follows `FROM image_details`.
@@ -61,7 +62,7 @@ macro_rules! select_images {
 }
 
 impl ImageRow {
-    fn into_wire(self) -> Result<wire::Image, Failure> {
+    pub(super) fn into_wire(self) -> Result<wire::Image, Failure> {
         let fingerprint = self.fingerprint.as_deref().map(digest).transpose()?;
         let (product, image_id, release) = (
             self.source_product,
@@ -148,6 +149,13 @@ pub(crate) struct Filter {
     pub image_type: Option<&'static str>,
     pub remote: Option<String>,
     pub status: Option<i16>,
+    pub alias: Option<String>,
+    /// By the kernel's name.
+    pub architecture: Option<&'static str>,
+    /// An object of the properties that an image must have.
+    pub properties: Option<serde_json::Value>,
+    pub cached: Option<bool>,
+    pub is_default: Option<bool>,
 }
 
 /// A page of a listing in the order of (name, type), after `after`.
@@ -161,63 +169,26 @@ pub(crate) async fn list(
         "WHERE status <> 4 AND (name, type) > ($1, $2) AND ($3::text IS NULL OR name LIKE $3)
            AND ($4::text IS NULL OR type = $4) AND ($5::text IS NULL OR remote = $5)
            AND ($6::smallint IS NULL OR status = $6)
-         ORDER BY name, type LIMIT $7",
+           AND ($7::text IS NULL OR id IN (SELECT a.image_id FROM aliases a WHERE a.name = $7))
+           AND ($8::text IS NULL OR architecture = $8) AND ($9::jsonb IS NULL OR properties @> $9)
+           AND ($10::boolean IS NULL OR cached = $10) AND ($11::boolean IS NULL OR is_default = $11)
+         ORDER BY name, type LIMIT $12",
         after.0,
         after.1,
         filter.name.as_deref(),
         filter.image_type,
         filter.remote.as_deref(),
         filter.status,
+        filter.alias.as_deref(),
+        filter.architecture,
+        filter.properties,
+        filter.cached,
+        filter.is_default,
         limit,
     )
     .fetch_all(connection)
     .await?;
     into_wire(rows)
-}
-
-/// Ids of the images that are not deleted and go by this id, name or alias; the type narrows it.
-/// In the order of id, name, alias: the first kind that is found counts.
-pub(crate) async fn find(
-    connection: &mut PgConnection,
-    reference: &str,
-    image_type: Option<&'static str>,
-) -> Result<Vec<String>, Failure> {
-    let rows = sqlx::query!(
-        r#"SELECT id AS "id!", rank AS "rank!" FROM (
-               SELECT id, type, 0 AS rank FROM images WHERE id = $1 AND status <> 4
-               UNION ALL SELECT id, type, 1 FROM images WHERE name = $1 AND status <> 4
-               UNION ALL SELECT i.id, i.type, 2 FROM aliases a JOIN images i ON i.id = a.image_id
-                         WHERE a.name = $1 AND i.status <> 4
-           ) AS found
-           WHERE $2::text IS NULL OR type = $2
-           ORDER BY rank, type, id"#,
-        reference,
-        image_type,
-    )
-    .fetch_all(connection)
-    .await?;
-    let best = rows.first().map(|row| row.rank);
-    Ok(rows
-        .into_iter()
-        .filter(|row| Some(row.rank) == best)
-        .map(|row| row.id)
-        .collect())
-}
-
-/// Ids of images with a version whose fingerprint lies between the two, ends included.
-pub(crate) async fn find_by_fingerprint(
-    connection: &mut PgConnection,
-    first: &[u8],
-    last: &[u8],
-) -> Result<Vec<String>, Failure> {
-    let ids = sqlx::query_scalar!(
-        "SELECT DISTINCT image_id FROM versions WHERE fingerprint BETWEEN $1 AND $2 AND status <> 4 LIMIT 10",
-        first,
-        last,
-    )
-    .fetch_all(connection)
-    .await?;
-    Ok(ids)
 }
 
 /// Counts a change of these images: their etags are others from now on.

@@ -1,5 +1,8 @@
 //! `ImageService`.
 
+mod list;
+mod resolve;
+
 use rootstock_model::{Status, plan};
 use rootstock_proto::{
     Error, Refusal, ResourceKind,
@@ -16,11 +19,11 @@ use crate::{
     Catalog, activation,
     failure::Failure,
     queries::{
-        images::{self, Filter},
+        images,
         versions::{self, VersionRow},
         work,
     },
-    request::{self, PageStart, find_image, image_type},
+    request::{find_image, image_type},
     writer::Writer,
 };
 
@@ -45,31 +48,7 @@ impl ImageService for Images {
         &self,
         request: Request<ListImagesRequest>,
     ) -> Result<Response<ListImagesResponse>, tonic::Status> {
-        let request = request.into_inner();
-        let limit = request::page_size(request.page_size).map_err(Failure::from)?;
-        let start = PageStart::parse(&request.page_token, 2).map_err(Failure::from)?;
-        let status = Status::from(request.status());
-        let filter = Filter {
-            name: (!request.name.is_empty()).then(|| request::like_pattern(&request.name)),
-            image_type: image_type(request.r#type()).map(rootstock_model::ImageType::as_str),
-            remote: Some(request.remote).filter(|remote| !remote.is_empty()),
-            status: (status != Status::Unknown).then(|| status.code()),
-        };
-        let mut connection = self.0.pool.acquire().await.map_err(Failure::from)?;
-        let after = (start.part(0), start.part(1));
-        let mut found = images::list(&mut connection, &filter, after, limit + 1).await?;
-        let more = request::has_next(&mut found, limit);
-        let next_page_token = match found.last().filter(|_| more) {
-            Some(last) => {
-                let last_type = image_type(last.r#type()).map_or("", rootstock_model::ImageType::as_str);
-                PageStart::after(&[&last.name, last_type])
-            }
-            None => String::new(),
-        };
-        Ok(Response::new(ListImagesResponse {
-            images: found,
-            next_page_token,
-        }))
+        Ok(Response::new(list::list(&self.0, request.into_inner()).await?))
     }
 
     async fn fetch_image(
@@ -81,9 +60,11 @@ impl ImageService for Images {
 
     async fn resolve_image(
         &self,
-        _request: Request<wire::ResolveImageRequest>,
+        request: Request<wire::ResolveImageRequest>,
     ) -> Result<Response<wire::ResolveImageResponse>, tonic::Status> {
-        Err(tonic::Status::unimplemented("not served yet"))
+        Ok(Response::new(
+            resolve::resolve(&self.0, request.into_inner()).await?,
+        ))
     }
 
     async fn add_image(
@@ -123,9 +104,11 @@ impl ImageService for Images {
 
     async fn record_image_use(
         &self,
-        _request: Request<wire::RecordImageUseRequest>,
+        request: Request<wire::RecordImageUseRequest>,
     ) -> Result<Response<wire::RecordImageUseResponse>, tonic::Status> {
-        Err(tonic::Status::unimplemented("not served yet"))
+        Ok(Response::new(
+            resolve::record_use(&self.0, request.into_inner()).await?,
+        ))
     }
 
     async fn rollback_image(

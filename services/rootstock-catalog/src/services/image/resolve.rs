@@ -1,0 +1,226 @@
+//! `ResolveImage` and `RecordImageUse`: one read each, whatever is asked for. Uses are noted on the
+//! side ([`crate::uses`]).
+
+use rootstock_model::{
+    ImageType, plan,
+    reference::{Narrowing, ReferenceKind},
+    requirements::{self, HostFacts},
+};
+use rootstock_proto::{
+    Error, Refusal, RequirementViolation, ResourceKind,
+    catalog::v1::{
+        self as wire, ArtifactLocation, RecordImageUseRequest, RecordImageUseResponse, ResolveImageRequest,
+        ResolveImageResponse,
+    },
+};
+
+use crate::{
+    Catalog,
+    failure::Failure,
+    queries::resolve::Found,
+    request::{self, ambiguous, find_image, image_type},
+};
+
+/// Where every gateway serves a blob, below its base URL.
+const BLOBS_PATH: &str = "blobs/sha256";
+
+pub(super) async fn resolve(
+    catalog: &Catalog,
+    request: ResolveImageRequest,
+) -> Result<ResolveImageResponse, Failure> {
+    let narrowing = Narrowing {
+        image_type: image_type(request.r#type()),
+        architecture: request::architecture(&request.architecture)?,
+    };
+    if request.image.is_empty() && narrowing.image_type.is_none() {
+        let what = "is required when no image is named: the default image is one of each type";
+        return Err(Error::invalid("type", what).into());
+    }
+    let mut connection = catalog.pool.acquire().await?;
+    let found = request::find(&mut connection, &request.image, narrowing, request.version).await?;
+    drop(connection);
+    let Found {
+        image,
+        version,
+        pinned,
+        candidate,
+    } = choose(&request, narrowing, found)?;
+    if let (ReferenceKind::Fingerprint, Some(number), Some(pinned)) =
+        (candidate.kind, request.version, pinned)
+        && number != pinned
+    {
+        let what = format!("is {number}, and the fingerprint is that of version {pinned}");
+        return Err(Error::invalid("version", what).into());
+    }
+    let number = request.version.or(pinned).or(image.current_version);
+    let version = usable(&image, number, version)?;
+    let properties = || {
+        let mut properties: Vec<_> = image.properties.iter().collect();
+        properties.sort();
+        properties
+            .into_iter()
+            .map(|(key, value)| (key.as_str(), value.as_str()))
+    };
+    if let Some(host) = request.host {
+        let facts = host_facts(host);
+        let violations = requirements::violations(properties(), candidate.image_type, &facts);
+        if !violations.is_empty() {
+            let violations = violations.into_iter().map(|violation| RequirementViolation {
+                key: violation.key,
+                description: violation.description.to_owned(),
+            });
+            let violations = violations.collect();
+            let image = image.name.clone();
+            return Err(Error::RequirementsNotMet { image, violations }.into());
+        }
+    }
+    if request.record_use {
+        catalog.uses.record(&image.id);
+    }
+    let locations = version.artifacts.iter().map(|artifact| ArtifactLocation {
+        path: format!("{BLOBS_PATH}/{}", artifact.sha256),
+        artifact: Some(artifact.clone()),
+    });
+    Ok(ResolveImageResponse {
+        artifacts: locations.collect(),
+        warnings: requirements::warnings(properties()),
+        image: Some(image),
+        version: Some(version),
+    })
+}
+
+/// The one that is meant. A fingerprint is that of one content: which of several images or versions
+/// that have it is answered makes no difference to what an instance is made of, so the first image
+/// is, and of it what can be used, the newest if there are several.
+fn choose(
+    request: &ResolveImageRequest,
+    narrowing: Narrowing,
+    mut found: Vec<Found>,
+) -> Result<Found, Error> {
+    let by_fingerprint = found
+        .iter()
+        .all(|found| found.candidate.kind == ReferenceKind::Fingerprint);
+    if by_fingerprint {
+        if found.iter().any(|found| found.pinned == request.version) {
+            found.retain(|found| found.pinned == request.version);
+        }
+        found.sort_by(|a, b| usability(b).cmp(&usability(a)).then_with(|| newest_first(a, b)));
+        let fingerprint = |found: &Found| found.version.as_ref().map(|version| version.fingerprint.clone());
+        let first = found.first().and_then(fingerprint);
+        if found.iter().all(|found| fingerprint(found) == first) {
+            found.truncate(1);
+        }
+    } else {
+        found.dedup_by(|a, b| a.image.id == b.image.id);
+    }
+    match found.len() {
+        0 if request.image.is_empty() => {
+            let name = format!("(the default {narrowing})");
+            Err(Error::not_found(ResourceKind::Image, name))
+        }
+        0 => Err(Error::not_found(ResourceKind::Image, &request.image)),
+        1 => Ok(found.swap_remove(0)),
+        _ => Err(ambiguous(&request.image, found.iter().map(|found| &found.image))),
+    }
+}
+
+fn usability(found: &Found) -> bool {
+    let version = found.version.as_ref();
+    version.is_some_and(|version| version.status() == wire::Status::Active && !version.hidden)
+}
+
+/// Images in the order of their making, versions from the newest on.
+fn newest_first(a: &Found, b: &Found) -> std::cmp::Ordering {
+    let key = |found: &Found| {
+        let version = found.version.as_ref();
+        version.map_or((0, String::new()), |version| {
+            (version.number, version.serial.clone())
+        })
+    };
+    let ((a_number, a_serial), (b_number, b_serial)) = (key(a), key(b));
+    a.image
+        .id
+        .cmp(&b.image.id)
+        .then_with(|| plan::order((b_number, &b_serial), (a_number, &a_serial)))
+}
+
+/// The version, when an instance can be made of it.
+fn usable(
+    image: &wire::Image,
+    number: Option<i32>,
+    version: Option<wire::Version>,
+) -> Result<wire::Version, Error> {
+    let name = &image.name;
+    let not_active = |message: String| Error::refused(Refusal::NotActive, message);
+    let Some(number) = number else {
+        return Err(not_active(match image.status() {
+            wire::Status::Available => format!(
+                "{name:?} is known and not stored here: fetch it, `rootstock image fetch {name} --wait`"
+            ),
+            wire::Status::Queued | wire::Status::Created | wire::Status::Initializing => {
+                format!(
+                    "{name:?} is still being fetched: try again, `rootstock image show {name}` tells how it stands"
+                )
+            }
+            _ => format!("{name:?} has no version that can be used: `rootstock image show {name}` tells why"),
+        }));
+    };
+    let Some(version) = version else {
+        return Err(Error::not_found(
+            ResourceKind::Version,
+            format!("{name} version {number}"),
+        ));
+    };
+    if version.hidden {
+        let hold = image.hold.clone().unwrap_or_default();
+        let reason = if hold.reason.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", hold.reason)
+        };
+        let message = format!(
+            "version {number} of {name:?} is held back: the image is held at version {}{reason}; \
+             `rootstock image release {name}` ends that",
+            hold.version
+        );
+        return Err(Error::refused(Refusal::Held, message));
+    }
+    match version.status() {
+        wire::Status::Active => Ok(version),
+        wire::Status::Available => Err(not_active(format!(
+            "version {number} of {name:?} is known and not stored here: fetch it, \
+             `rootstock image fetch {name} --version {number} --wait`"
+        ))),
+        wire::Status::Error => Err(not_active(format!(
+            "version {number} of {name:?} cannot be had: {}",
+            version.error_message
+        ))),
+        _ => Err(not_active(format!(
+            "version {number} of {name:?} is still being fetched: try again, `rootstock image show {name}` tells \
+             how it stands"
+        ))),
+    }
+}
+
+fn host_facts(host: wire::HostFacts) -> HostFacts {
+    HostFacts {
+        cgroup: host.cgroup,
+        nesting: host.nesting,
+        privileged: host.privileged,
+        secureboot: host.secureboot,
+        agent_disk: host.agent_disk,
+        cloud_init_disk: host.cloud_init_disk,
+        booted_before: host.booted_before,
+    }
+}
+
+pub(super) async fn record_use(
+    catalog: &Catalog,
+    request: RecordImageUseRequest,
+) -> Result<RecordImageUseResponse, Failure> {
+    let wanted: Option<ImageType> = image_type(request.r#type());
+    let mut connection = catalog.pool.acquire().await?;
+    let image = find_image(&mut connection, &request.image, wanted).await?;
+    catalog.uses.record(&image.id);
+    Ok(RecordImageUseResponse {})
+}

@@ -25,10 +25,12 @@ demo: ## Mirror a small image server and export an image from it (ONCE=1: then e
 	scripts/setup run
 	scripts/demo $(if $(ONCE),--once)
 
-# The build comes first: tests start the executable, and `cargo test` does not build it.
+# The build comes first: tests start the executable, and `cargo test` does not build it. All targets,
+# because tests want more features of dependencies, which would be built once without them and once
+# with them.
 test: ## Run every test, those with real servers and clients included
 	scripts/setup test
-	cargo build --workspace
+	cargo build --workspace --all-targets
 	cargo test --workspace --no-fail-fast
 
 bench: ## Measure mirroring and polling beside curl and sstream-mirror

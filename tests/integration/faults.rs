@@ -55,7 +55,11 @@ struct Big {
 /// wrong. Panics on an error, which shows what the processes printed.
 async fn on_site(layout: Layout, test: impl AsyncFnOnce(&mut Site) -> anyhow::Result<()>) {
     let mut site = Site::start(layout).await.expect("everything starts");
-    let tested = test(&mut site).await;
+    let tested = async {
+        site.mirror_a_small_image().await?;
+        test(&mut site).await
+    };
+    let tested = tested.await;
     let seen = site.visitor.verdict();
     let running = site.processes.all_run();
     if let Err(error) = tested.and(running) {
@@ -79,26 +83,28 @@ async fn eventually(what: &str, is_so: impl AsyncFn() -> anyhow::Result<bool>) -
 impl Site {
     async fn start(layout: Layout) -> anyhow::Result<Self> {
         let processes = Processes::start(layout).await?;
-        let mut site = Self {
+        Ok(Self {
             visitor: Visitor::start(&processes).await?,
             blobs: processes.blobs().await?,
             processes,
             remote: FakeRemote::https()?,
             tree: Tree::default(),
             products: Vec::new(),
-        };
-        let small = site.offer("bookworm", 100_000)?;
+        })
+    }
+
+    async fn mirror_a_small_image(&mut self) -> anyhow::Result<()> {
+        let small = self.offer("bookworm", 100_000)?;
         let remote = Remote {
             name: "upstream".to_owned(),
-            url: site.remote.url(),
-            ca_pem: site.remote.ca_pem().to_owned(),
+            url: self.remote.url(),
+            ca_pem: self.remote.ca_pem().to_owned(),
             update_interval: prost_types::Duration::try_from(Duration::from_secs(1)).ok(),
             ..Remote::default()
         };
         let request = CreateRemoteRequest { remote: Some(remote) };
-        site.processes.remotes().create_remote(request).await?;
-        site.mirrored(&small).await?;
-        Ok(site)
+        self.processes.remotes().create_remote(request).await?;
+        self.mirrored(&small).await
     }
 
     /// Puts a new product with one version on the remote, which is polled each second.

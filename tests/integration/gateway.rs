@@ -36,7 +36,7 @@ use time::OffsetDateTime;
 use tokio::{net::TcpListener, task::JoinHandle};
 
 /// What takes longer hangs.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A catalog, a way to break the connection to it, and a store: what gateways stand before.
 struct Site {

@@ -29,6 +29,8 @@ pub struct TestCatalog {
     pub address: SocketAddr,
     /// A channel to it.
     pub channel: Channel,
+    /// Whether it is ready.
+    pub readiness: Readiness,
     shutdown: Shutdown,
     task: Option<JoinHandle<Result<(), rootstock_catalog::StartError>>>,
 }
@@ -56,13 +58,14 @@ impl TestCatalog {
         let task = tokio::spawn(rootstock_catalog::run(
             config,
             listener,
-            readiness,
+            readiness.clone(),
             shutdown.clone(),
         ));
         let endpoint = Channel::from_shared(format!("http://{address}"))?.timeout(Duration::from_secs(60));
         Ok(Self {
             address,
             channel: endpoint.connect_lazy(),
+            readiness,
             shutdown,
             task: Some(task),
         })

@@ -35,7 +35,7 @@ use crate::{
 };
 
 /// What takes longer hangs.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(20);
 /// The store lies so deep below the directory of a cluster that `../` in a path stays within it.

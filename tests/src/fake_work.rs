@@ -7,7 +7,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    net::{SocketAddr, TcpListener},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -27,7 +27,7 @@ use tokio::sync::Notify;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status, Streaming, transport::Server};
 
-use crate::background::Background;
+use crate::{background::Background, ports::Port};
 
 /// How long a lease holds that a test says nothing else of.
 pub const LEASE_DURATION: Duration = Duration::from_secs(30);
@@ -36,9 +36,9 @@ pub const LEASE_DURATION: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct FakeWork {
     shared: Arc<Shared>,
-    address: SocketAddr,
     /// `None` while it is stopped.
     server: Option<Background>,
+    port: Port,
 }
 
 /// What a worker said, claims that came to nothing left out.
@@ -102,8 +102,8 @@ impl FakeWork {
     pub fn start() -> anyhow::Result<Self> {
         let mut fake = Self {
             shared: Arc::default(),
-            address: (Ipv4Addr::LOCALHOST, 0).into(),
             server: None,
+            port: Port::reserve()?,
         };
         fake.resume()?;
         Ok(fake)
@@ -119,9 +119,8 @@ impl FakeWork {
         if self.server.is_some() {
             return Ok(());
         }
-        let listener = TcpListener::bind(self.address).context("the fake catalog cannot listen")?;
+        let listener = TcpListener::bind(self.address()).context("the fake catalog cannot listen")?;
         listener.set_nonblocking(true)?;
-        self.address = listener.local_addr()?;
         let service = WorkServiceServer::new(Service {
             shared: Arc::clone(&self.shared),
         });
@@ -138,12 +137,12 @@ impl FakeWork {
 
     /// What to connect to.
     pub fn uri(&self) -> String {
-        format!("http://{}", self.address)
+        format!("http://{}", self.address())
     }
 
     /// Where it listens; the same over every stop.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.port.address()
     }
 
     /// Gives work, under a lease of [`LEASE_DURATION`].

@@ -1,7 +1,7 @@
 //! A proxy that breaks connections: to put before Postgres, an S3 server or the catalog.
 
 use std::{
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    net::{SocketAddr, TcpListener},
     sync::{Mutex, PoisonError},
     time::Duration,
 };
@@ -14,14 +14,14 @@ use tokio::{
     task::JoinSet,
 };
 
-use crate::background::Background;
+use crate::{background::Background, ports::Port};
 
 /// A TCP proxy on loopback, on a thread of its own. Stops when dropped.
 #[derive(Debug)]
 pub struct FaultProxy {
-    address: SocketAddr,
     control: watch::Sender<Control>,
     _server: Background,
+    port: Port,
 }
 
 /// What a proxy does with its connections, old and new.
@@ -60,8 +60,8 @@ struct Control {
 impl FaultProxy {
     /// Starts a proxy before `target`, which passes everything on.
     pub fn start(target: SocketAddr) -> anyhow::Result<Self> {
-        let listener = listen((Ipv4Addr::LOCALHOST, 0).into()).context("the proxy cannot listen")?;
-        let address = listener.local_addr()?;
+        let port = Port::reserve()?;
+        let listener = listen(port.address()).context("the proxy cannot listen")?;
         let (control, watched) = watch::channel(Control {
             behaviour: Behaviour::Pass,
             generation: 0,
@@ -74,15 +74,15 @@ impl FaultProxy {
             }
         });
         Ok(Self {
-            address,
             control,
             _server: server,
+            port,
         })
     }
 
     /// Where to connect to instead of to the target.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.port.address()
     }
 
     /// Behaves differently from now on.

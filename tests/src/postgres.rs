@@ -3,7 +3,6 @@
 
 use std::{
     fs,
-    net::TcpListener,
     os::unix::{
         fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _, chown},
         process::CommandExt as _,
@@ -20,7 +19,7 @@ use anyhow::{Context as _, ensure};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use tokio::sync::OnceCell;
 
-use crate::{guard::Guard, tools};
+use crate::{guard::Guard, ports::Port, process, tools};
 
 /// Another process may take the port between our looking and Postgres' binding.
 const PORT_ATTEMPTS: u32 = 5;
@@ -44,7 +43,7 @@ pub struct Postgres {
     binaries: PathBuf,
     durability: Durability,
     directory: PathBuf,
-    port: u16,
+    port: Port,
     password: String,
     user: Option<Unprivileged>,
     databases_made: AtomicU64,
@@ -56,10 +55,11 @@ pub struct Postgres {
 /// What a commit waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Durability {
-    /// Nothing: tests are to be fast, and their data are lost anyhow.
-    None,
+    /// The system, which outlives the server: what was committed survives [`Stop::Immediate`], as it
+    /// has to, and tests are fast.
+    System,
     /// The disk, as in production.
-    Full,
+    Disk,
 }
 
 /// How [`Postgres::stop`] ends the server.
@@ -95,13 +95,13 @@ impl Postgres {
 
     /// A server for the caller alone. Nothing is flushed to disk.
     pub async fn start_own() -> anyhow::Result<Self> {
-        tokio::task::spawn_blocking(|| Self::create(Durability::None)).await?
+        tokio::task::spawn_blocking(|| Self::create(Durability::System)).await?
     }
 
     /// A server for the caller alone that flushes to disk as Postgres does by default: for
     /// benchmarks.
     pub async fn start_durable() -> anyhow::Result<Self> {
-        tokio::task::spawn_blocking(|| Self::create(Durability::Full)).await?
+        tokio::task::spawn_blocking(|| Self::create(Durability::Disk)).await?
     }
 
     /// What the server says of its version.
@@ -157,12 +157,12 @@ impl Postgres {
 
     /// The loopback port, the same over every stop and start.
     pub fn port(&self) -> u16 {
-        self.port
+        self.port.number()
     }
 
     /// The URL of a database of this server.
     pub fn url(&self, database: &str) -> String {
-        self.url_through(self.port, database)
+        self.url_through(self.port(), database)
     }
 
     /// The same URL at another port: that of a proxy before the server.
@@ -199,7 +199,7 @@ impl Postgres {
             binaries,
             durability,
             directory,
-            port: 0,
+            port: Port::reserve()?,
             user,
             databases_made: AtomicU64::new(0),
             databases_left: Mutex::default(),
@@ -213,7 +213,7 @@ impl Postgres {
             match server.check_pg_ctl(&output) {
                 Ok(()) => break,
                 Err(error) if attempt == PORT_ATTEMPTS => return Err(error),
-                Err(_) => {}
+                Err(_) => server.port = Port::reserve()?,
             }
         }
         Ok(server)
@@ -241,18 +241,17 @@ impl Postgres {
         check("initdb", &initdb.output()?)
     }
 
-    /// Writes the configuration, with a port that is free now.
-    fn configure(&mut self) -> anyhow::Result<()> {
-        self.port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
+    /// Writes the configuration.
+    fn configure(&self) -> anyhow::Result<()> {
         let durability = match self.durability {
-            Durability::None => "fsync = off\nsynchronous_commit = off\nfull_page_writes = off\n",
-            Durability::Full => "",
+            Durability::System => "fsync = off\nfull_page_writes = off\n",
+            Durability::Disk => "",
         };
         let settings = format!(
             "listen_addresses = '127.0.0.1'\nport = {port}\nunix_socket_directories = ''\n{durability}\
              max_connections = 300\nshared_buffers = 64MB\nautovacuum_naptime = 10s\n\
              log_line_prefix = '%m [%p] %d '\n",
-            port = self.port,
+            port = self.port(),
         );
         // Read last, so it wins over postgresql.conf; the file keeps its owner.
         Ok(fs::write(self.data().join("postgresql.auto.conf"), settings)?)
@@ -292,6 +291,15 @@ impl Postgres {
             command.uid(uid).gid(gid);
         }
         command
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = fs::read_to_string(self.log()).unwrap_or_default();
+            eprintln!("--- Postgres logged:\n{}\n---", process::tail(&log));
+        }
     }
 }
 

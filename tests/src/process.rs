@@ -4,7 +4,6 @@ use std::{
     env,
     io::{BufRead as _, BufReader, Read},
     net::SocketAddr,
-    os::unix::process::ExitStatusExt as _,
     path::PathBuf,
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -19,6 +18,8 @@ use crate::{guard::Guard, tools};
 
 /// How often a waiting test looks again.
 const POLL: Duration = Duration::from_millis(20);
+/// What is shown of a process when its test fails.
+const TAIL_LINES: usize = 200;
 
 /// A running `rootstock`. Killed when dropped; what it printed is shown when the test fails.
 #[derive(Debug)]
@@ -29,6 +30,18 @@ pub struct Process {
     output: Arc<Mutex<Vec<String>>>,
     readers: Vec<thread::JoinHandle<()>>,
     guard: Option<Guard>,
+}
+
+/// The last lines of what a process printed: enough to see what went wrong, for a log that others have
+/// to find their way in too.
+pub(crate) fn tail(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    let left_out = lines.len().saturating_sub(TAIL_LINES);
+    let tail = lines[left_out..].join("\n");
+    match left_out {
+        0 => tail,
+        _ => format!("({left_out} lines before)\n{tail}"),
+    }
 }
 
 /// The executable, built beside the one that runs.
@@ -129,6 +142,19 @@ impl Process {
         self.lines().join("\n")
     }
 
+    /// What is to be known of it when a test fails.
+    pub fn report(&self) -> String {
+        let (name, pid) = (&self.name, self.child.id());
+        let status = match self.exited {
+            None => "not seen to end".to_owned(),
+            Some(status) => status.to_string(),
+        };
+        format!(
+            "--- {name} (pid {pid}, {status}) printed:\n{}\n---",
+            tail(&self.output())
+        )
+    }
+
     /// The process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
@@ -201,13 +227,7 @@ impl Drop for Process {
             guard.disarm();
         }
         if thread::panicking() {
-            let status = self.exited.map_or(0, |status| status.into_raw());
-            eprintln!(
-                "--- {} (pid {}, wait status {status:#x}) printed:",
-                self.name,
-                self.child.id()
-            );
-            eprintln!("{}\n---", self.output());
+            eprintln!("{}", self.report());
         }
         // The readers are not waited for: they end when the last holder of the pipe does.
     }

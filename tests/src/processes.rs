@@ -2,16 +2,13 @@
 //! their own, so that each of them can be killed, stopped and started again.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::BTreeMap,
     fs,
-    net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
 use anyhow::{Context as _, bail, ensure};
-use rand::Rng as _;
 use rootstock_blobs::{BlobStore, LocalConfig, S3Config, StoreConfig};
 use rootstock_model::Digest;
 use rootstock_proto::{catalog::v1::remote_service_client::RemoteServiceClient, sync::v1::WorkKind};
@@ -21,20 +18,15 @@ use tonic::transport::Channel;
 
 use crate::{
     guard::Guard,
+    ports::Port,
     postgres::Postgres,
     process::{self, Process},
     seaweed::SeaweedFs,
 };
 
-/// Ports of our own: a process that is started again finds its port free, because the system hands
-/// out none of these by itself, and SeaweedFS of the harness takes others.
-const PORTS: std::ops::Range<u16> = 8_500..11_000;
 /// For one answer of the catalog or of an admin listener.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 const DATABASE: &str = "postgres";
-
-/// The ports that tests of this process have.
-static TAKEN: Mutex<Option<HashSet<u16>>> = Mutex::new(None);
 
 /// One of the processes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -85,11 +77,11 @@ pub struct Processes {
     _guard: Guard,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct Listeners {
-    admin: SocketAddr,
-    grpc: SocketAddr,
-    http: SocketAddr,
+    admin: Port,
+    grpc: Port,
+    http: Port,
 }
 
 #[derive(Debug)]
@@ -117,7 +109,7 @@ impl Processes {
         let listeners: BTreeMap<Role, Listeners> = roles
             .map(|role| Ok((role, Listeners::find()?)))
             .collect::<anyhow::Result<_>>()?;
-        let catalog = listeners[&Role::Catalog].grpc;
+        let catalog = listeners[&Role::Catalog].grpc.address();
         let endpoint = Channel::from_shared(format!("http://{catalog}"))?.timeout(ANSWER_TIMEOUT);
         let mut processes = Self {
             running: BTreeMap::new(),
@@ -136,19 +128,31 @@ impl Processes {
             _guard: guard,
         };
         processes.environment = processes.environment_of(layout);
-        processes.migrate().await?;
-        processes.launch(Role::Catalog).await?;
-        for worker in 0..layout.workers {
-            processes.launch(Role::Sync(worker)).await?;
+        match processes.launch_all(layout).await {
+            Ok(()) => Ok(processes),
+            Err(error) => Err(error.context(processes.report())),
         }
-        processes.launch(Role::Gateway).await?;
-        Ok(processes)
+    }
+
+    async fn launch_all(&mut self, layout: Layout) -> anyhow::Result<()> {
+        self.migrate().await?;
+        self.launch(Role::Catalog).await?;
+        for worker in 0..layout.workers {
+            self.launch(Role::Sync(worker)).await?;
+        }
+        self.launch(Role::Gateway).await
+    }
+
+    /// What the processes printed that run.
+    fn report(&self) -> String {
+        let reports = self.running.values().map(Process::report);
+        reports.collect::<Vec<_>>().join("\n")
     }
 
     /// Starts a process that is not running, where it was before; returns when it is ready.
     pub async fn launch(&mut self, role: Role) -> anyhow::Result<()> {
         ensure!(!self.running.contains_key(&role), "{role:?} runs already");
-        let Listeners { admin, grpc, http } = self.listeners[&role];
+        let Listeners { admin, grpc, http } = &self.listeners[&role];
         let service = match role {
             Role::Catalog => "catalog",
             Role::Sync(_) => "sync",
@@ -156,12 +160,12 @@ impl Processes {
         };
         let mut command = process::command()?;
         command.args(["serve", service]).envs(&self.environment);
-        for (flag, address) in [
+        for (flag, port) in [
             ("--admin-listen", admin),
             ("--grpc-listen", grpc),
             ("--http-listen", http),
         ] {
-            command.arg(flag).arg(address.to_string());
+            command.arg(flag).arg(port.address().to_string());
         }
         let process = Process::start(&format!("{role:?}"), command)?;
         let process = self.running.entry(role).or_insert(process);
@@ -189,7 +193,7 @@ impl Processes {
 
     /// Whether a process says that it is ready, and if not, its reasons.
     pub async fn readiness(&self, role: Role) -> anyhow::Result<Result<(), String>> {
-        let url = format!("http://{}/readyz", self.listeners[&role].admin);
+        let url = format!("http://{}/readyz", self.listeners[&role].admin.address());
         let answer = self.client.get(url).send().await?;
         let is_ready = answer.status().is_success();
         let text = answer.text().await?;
@@ -216,7 +220,7 @@ impl Processes {
 
     /// The gateway's URL, the same over every start, without a slash at the end.
     pub fn gateway_url(&self) -> String {
-        format!("https://{}", self.listeners[&Role::Gateway].http)
+        format!("https://{}", self.listeners[&Role::Gateway].http.address())
     }
 
     /// The certificate of the gateway's authority, PEM.
@@ -301,7 +305,7 @@ impl Processes {
     /// What all processes are configured with. Each takes what is its own.
     fn environment_of(&self, layout: Layout) -> BTreeMap<String, String> {
         let directory = self.directory.path();
-        let catalog_url = format!("http://{}", self.listeners[&Role::Catalog].grpc);
+        let catalog_url = format!("http://{}", self.listeners[&Role::Catalog].grpc.address());
         let text = |text: &str| text.to_owned();
         let mut variables = vec![
             ("CATALOG__DATABASE_URL", self.database_url()),
@@ -403,27 +407,11 @@ impl Store {
 impl Listeners {
     fn find() -> anyhow::Result<Self> {
         Ok(Self {
-            admin: free_address()?,
-            grpc: free_address()?,
-            http: free_address()?,
+            admin: Port::reserve()?,
+            grpc: Port::reserve()?,
+            http: Port::reserve()?,
         })
     }
-}
-
-/// A loopback address that is free, and that no other test of this process is given.
-fn free_address() -> anyhow::Result<SocketAddr> {
-    let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
-    let taken = taken.get_or_insert_default();
-    for _ in 0..1000 {
-        let port = rand::rng().random_range(PORTS);
-        if !taken.contains(&port)
-            && let Ok(listener) = TcpListener::bind(("127.0.0.1", port))
-        {
-            taken.insert(port);
-            return Ok(listener.local_addr()?);
-        }
-    }
-    bail!("no free port was found")
 }
 
 fn files_below(directory: &Path, prefix: &str, names: &mut Vec<String>) -> anyhow::Result<()> {

@@ -11,7 +11,7 @@ mod server;
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     fs, io,
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    net::{SocketAddr, TcpListener},
     path::Path,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -28,7 +28,7 @@ pub use self::{
     content::{Content, Generated},
     fault::Fault,
 };
-use crate::{background::Background, certificates::Authority};
+use crate::{background::Background, certificates::Authority, ports::Port};
 
 /// The path that stands for every path which has no faults of its own.
 pub const EVERY_PATH: &str = "*";
@@ -38,9 +38,9 @@ pub const EVERY_PATH: &str = "*";
 pub struct FakeRemote {
     shared: Arc<Shared>,
     scheme: Scheme,
-    address: SocketAddr,
     /// `None` while the server is stopped.
     server: Option<Background>,
+    port: Port,
 }
 
 /// Whether connections are encrypted.
@@ -100,20 +100,20 @@ struct Recorded {
 impl FakeRemote {
     /// Starts an empty HTTPS server, whose certificate [`Authority::shared`] has issued.
     pub fn https() -> anyhow::Result<Self> {
-        Self::start_at(Scheme::Https, (Ipv4Addr::LOCALHOST, 0).into())
+        Self::start_with(Scheme::Https)
     }
 
     /// Starts an empty server without encryption.
     pub fn http() -> anyhow::Result<Self> {
-        Self::start_at(Scheme::Http, (Ipv4Addr::LOCALHOST, 0).into())
+        Self::start_with(Scheme::Http)
     }
 
-    fn start_at(scheme: Scheme, address: SocketAddr) -> anyhow::Result<Self> {
+    fn start_with(scheme: Scheme) -> anyhow::Result<Self> {
         let mut remote = Self {
             shared: Arc::default(),
             scheme,
-            address,
             server: None,
+            port: Port::reserve()?,
         };
         remote.start()?;
         Ok(remote)
@@ -125,12 +125,12 @@ impl FakeRemote {
             Scheme::Http => "http",
             Scheme::Https => "https",
         };
-        format!("{scheme}://{}", self.address)
+        format!("{scheme}://{}", self.port.address())
     }
 
     /// The address it listens on; the same over every stop and start.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.port.address()
     }
 
     /// The certificate to trust, for an HTTPS server.
@@ -146,9 +146,8 @@ impl FakeRemote {
     /// Starts again on the same port, with the files, faults and records it had.
     pub fn start(&mut self) -> anyhow::Result<()> {
         if self.server.is_none() {
-            let listener = TcpListener::bind(self.address).context("the remote cannot listen")?;
+            let listener = TcpListener::bind(self.address()).context("the remote cannot listen")?;
             listener.set_nonblocking(true)?;
-            self.address = listener.local_addr()?;
             self.server = Some(server::start(listener, self.scheme, Arc::clone(&self.shared)));
         }
         Ok(())

@@ -3,7 +3,6 @@
 
 use std::{
     fs,
-    net::TcpListener,
     os::unix::process::{CommandExt as _, ExitStatusExt as _},
     path::PathBuf,
     process::{Child, Command, Stdio},
@@ -20,7 +19,7 @@ use rand::Rng as _;
 use rootstock_blobs::{BlobStore, S3Config, Secret, StoreConfig};
 use tokio::sync::{Mutex, OnceCell};
 
-use crate::{guard::Guard, tools};
+use crate::{guard::Guard, ports::Port, process, tools};
 
 const BUCKET: &str = "images";
 const ACCESS_KEY_ID: &str = "test-key";
@@ -82,13 +81,16 @@ struct FilerEntry {
     mode: u32,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct Ports {
     master: u16,
     volume: u16,
     filer: u16,
     s3: u16,
     admin: u16,
+    /// So that no other server of a test takes them before this one does: the tests would not notice
+    /// that they talk to the wrong one.
+    _reserved: Vec<Port>,
 }
 
 impl SeaweedFs {
@@ -251,7 +253,8 @@ impl SeaweedFs {
             filer,
             s3,
             admin,
-        } = self.ports;
+            ..
+        } = &self.ports;
         let mut command = Command::new("sh");
         command
             .args(["-c", START, "seaweedfs"])
@@ -318,6 +321,10 @@ impl SeaweedFs {
 
 impl Drop for SeaweedFs {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = fs::read_to_string(self.directory.join("log")).unwrap_or_default();
+            eprintln!("--- SeaweedFS logged:\n{}\n---", process::tail(&log));
+        }
         // Reaped here, so that the guard, which goes next, waits for nothing.
         if let Some(mut child) = self.child.get_mut().take() {
             self.forget_pid();
@@ -328,27 +335,27 @@ impl Drop for SeaweedFs {
 }
 
 impl Ports {
-    /// Ports that are free now, each with its gRPC port.
+    /// Ports that are free, each with its gRPC port.
     fn find() -> anyhow::Result<Self> {
-        let mut held = Vec::new();
+        let mut reserved = Vec::new();
         let mut next = || {
             for _ in 0..1000 {
                 let port = rand::rng().random_range(PORTS);
-                let pair = [port, port + GRPC_PORT_OFFSET].map(|port| TcpListener::bind(("127.0.0.1", port)));
-                if let [Ok(http), Ok(grpc)] = pair {
-                    // Held until all are found, so that none is found twice.
-                    held.push((http, grpc));
+                if let [Some(http), Some(grpc)] = [port, port + GRPC_PORT_OFFSET].map(Port::take) {
+                    reserved.extend([http, grpc]);
                     return Ok(port);
                 }
             }
             bail!("no pair of free ports was found")
         };
+        let [master, volume, filer, s3, admin] = [next()?, next()?, next()?, next()?, next()?];
         Ok(Self {
-            master: next()?,
-            volume: next()?,
-            filer: next()?,
-            s3: next()?,
-            admin: next()?,
+            master,
+            volume,
+            filer,
+            s3,
+            admin,
+            _reserved: reserved,
         })
     }
 }

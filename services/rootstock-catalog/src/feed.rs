@@ -106,6 +106,8 @@ impl Feed {
             .connect_with(options)
             .await?;
         let mut listener = PgListener::connect_with(&pool).await?;
+        // It would listen again without a word, and leave what was announced meanwhile unheard.
+        listener.eager_reconnect(false);
         listener.listen_all([CHANGES_CHANNEL, WORK_CHANNEL]).await?;
         component.ready();
         // What was announced while nobody listened.
@@ -115,8 +117,8 @@ impl Feed {
             self.advance().await?;
             metrics::connections(&self.pool);
             // Without a word for so long, the log is looked at all the same.
-            if let Ok(notification) = tokio::time::timeout(LOOK_INTERVAL, listener.recv()).await
-                && notification?.channel() == WORK_CHANNEL
+            if let Ok(notification) = tokio::time::timeout(LOOK_INTERVAL, listener.try_recv()).await
+                && notification?.ok_or_else(connection_lost)?.channel() == WORK_CHANNEL
             {
                 self.work.send_modify(|count| *count += 1);
             }
@@ -141,6 +143,10 @@ impl Feed {
             metrics::revision(last);
         }
     }
+}
+
+fn connection_lost() -> sqlx::Error {
+    sqlx::Error::Io(std::io::ErrorKind::ConnectionAborted.into())
 }
 
 /// The newest revision.

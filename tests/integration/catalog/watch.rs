@@ -1,6 +1,6 @@
 //! Watching: every change once, in order, from wherever a watcher comes.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use rootstock_proto::{
     Error,
@@ -8,6 +8,7 @@ use rootstock_proto::{
     sync::v1::WorkKind,
 };
 use rootstock_tests::catalog::TestCatalog;
+use sqlx::{Connection as _, PgConnection};
 use tonic::Streaming;
 
 use super::{
@@ -211,4 +212,23 @@ async fn a_poll_that_finds_nothing_new_takes_no_revision() {
     let recorded = catalog.submit(again.lease, &offer).await.unwrap();
     assert_eq!((recorded.changed_versions, recorded.queued_transfers), (0, 0));
     assert_eq!(newest(&catalog).await, before);
+}
+
+/// What is announced while nobody listens is lost, so the catalog looks anew once it listens again.
+#[tokio::test]
+async fn a_catalog_that_hears_nothing_any_more_says_so_and_listens_again() {
+    let (database, catalog) = start().await;
+    // It has begun, and so has something to be ready for.
+    newest(&catalog).await;
+    assert!(catalog.readiness.wait_ready().await);
+    let mut changes = catalog.readiness.watch();
+    let mut connection = PgConnection::connect(&database.url).await.unwrap();
+    let sql = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+        WHERE datname = current_database() AND query LIKE 'LISTEN %'";
+    let ended: i64 = sqlx::query_scalar(sql).fetch_one(&mut connection).await.unwrap();
+    assert_eq!(ended, 1);
+    tokio::time::timeout(Duration::from_secs(60), changes.changed())
+        .await
+        .expect("it says that it is not ready");
+    assert!(catalog.readiness.wait_ready().await);
 }

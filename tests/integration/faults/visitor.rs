@@ -20,9 +20,11 @@ use super::eventually;
 
 /// Between two rounds.
 const PAUSE: Duration = Duration::from_millis(50);
-/// For one answer with all its bytes. Short, so that a store that is away does not keep a visitor
-/// from looking at the index.
-const TIMEOUT: Duration = Duration::from_secs(10);
+/// For the next bytes of an answer. Short, so that a store that is away does not keep a visitor from
+/// looking at the index.
+const STALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// For one answer with all its bytes, on a machine that has much else to do.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What the gateway is to have at this moment. What it does answer is to be right in any case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -114,7 +116,11 @@ impl Visitor {
         }));
         let ca = reqwest::Certificate::from_pem(&processes.ca_pem()?)?;
         let gateway = Gateway {
-            client: Client::builder().tls_certs_only([ca]).timeout(TIMEOUT).build()?,
+            client: Client::builder()
+                .tls_certs_only([ca])
+                .read_timeout(STALL_TIMEOUT)
+                .timeout(TIMEOUT)
+                .build()?,
             url: processes.gateway_url(),
             fetched: BTreeSet::new(),
         };

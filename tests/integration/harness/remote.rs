@@ -223,7 +223,8 @@ async fn a_body_can_break_off_stall_or_crawl() -> anyhow::Result<()> {
 
     remote.forget_requests();
     remote.fault(EVERY_PATH, Fault::HangBeforeHeaders);
-    let hung = tokio::time::timeout(Duration::from_millis(200), get(&remote, &[])).await;
+    // Long enough for the request to get there.
+    let hung = tokio::time::timeout(Duration::from_secs(2), get(&remote, &[])).await;
     assert!(hung.is_err(), "no headers come");
     assert_eq!(remote.requests()[0].status, None);
     remote.clear_faults(EVERY_PATH);

@@ -89,7 +89,12 @@ async fn retries_end_when_the_caller_waits_no_longer() {
     let mut client = client(socket.local_addr().unwrap(), retrying(Idempotent::Only(&[CHECK])));
     let mut request = Request::new(about(""));
     request.set_timeout(Duration::from_millis(200));
-    assert_eq!(client.check(request).await.unwrap_err().code(), Code::Unavailable);
+    let code = client.check(request).await.unwrap_err().code();
+    // The time may end in an attempt as well as between two.
+    assert!(
+        [Code::Unavailable, Code::DeadlineExceeded].contains(&code),
+        "{code:?}"
+    );
 }
 
 #[tokio::test]
@@ -110,7 +115,7 @@ async fn a_lost_connection_is_made_again() {
 async fn each_attempt_is_limited_unless_the_caller_says_how_long() {
     let server = Server::with_defaults().await;
     let options = ClientOptions {
-        attempt_timeout: Duration::from_millis(50),
+        attempt_timeout: Duration::from_millis(500),
         ..ClientOptions::default()
     };
     let mut client = client(server.address, options);
@@ -120,14 +125,14 @@ async fn each_attempt_is_limited_unless_the_caller_says_how_long() {
 
     let mut stream = client.watch(about("")).await.unwrap().into_inner();
     stream.message().await.unwrap().unwrap();
-    let cut = tokio::time::timeout(Duration::from_millis(150), stream.message()).await;
+    let cut = tokio::time::timeout(Duration::from_millis(800), stream.message()).await;
     assert!(cut.is_err(), "a stream is not limited after its head: {cut:?}");
 
     let mut request = Request::new(about("wait"));
     request.set_timeout(LONG);
     let patient = tokio::spawn(async move { client.check(request).await });
     server.seen.waiting.notified().await;
-    tokio::time::sleep(Duration::from_millis(150)).await;
+    tokio::time::sleep(Duration::from_millis(800)).await;
     server.seen.go_on.notify_one();
     patient.await.unwrap().unwrap();
 

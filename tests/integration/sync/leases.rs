@@ -66,14 +66,13 @@ async fn all_leases_are_kept_by_one_heartbeat_that_tells_the_progress() {
                 .iter()
                 .map(|progress| (progress.lease.unwrap().work_id, progress.done_bytes))
                 .collect();
-            (progress.len() == 2).then_some(progress)
+            // An earlier one may have come while the bytes did.
+            let all_came = |lease: &Lease| progress.get(&lease.work_id) >= Some(&((2 * MIB) as i64));
+            (progress.len() == 2 && [first, second].iter().all(all_came)).then_some(())
         }
         _ => None,
     };
-    let progress = stage.catalog.wait_for("a heartbeat", beat).await.unwrap();
-    for lease in [first, second] {
-        assert!(progress[&lease.work_id] >= (2 * MIB) as i64, "{progress:?}");
-    }
+    stage.catalog.wait_for("a heartbeat", beat).await.unwrap();
     worker.stop().await;
 }
 

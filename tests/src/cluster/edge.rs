@@ -17,7 +17,7 @@ use rootstock_model::{
 use crate::tree::PRODUCTS_PATH;
 
 /// What takes longer hangs.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// A gateway's TLS port, and a client that trusts it.
 #[derive(Debug)]

@@ -5,7 +5,7 @@ mod aliases;
 mod ingest;
 mod leases;
 mod listing;
-mod offers;
+pub(crate) mod offers;
 mod resolving;
 mod watch;
 

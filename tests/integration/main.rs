@@ -17,3 +17,4 @@ mod layout;
 mod mirror;
 mod runtime;
 mod sync;
+mod timed;

@@ -64,6 +64,14 @@ pub enum Call {
     FinishVerify(wire::FinishVerifyRequest),
     /// Swept.
     FinishSweep(wire::FinishSweepRequest),
+    /// Found objects.
+    ReportObjects(wire::ReportObjectsRequest),
+    /// Asked for blobs to remove.
+    TakeRemovals(wire::TakeRemovalsRequest),
+    /// Removed blobs.
+    ConfirmRemovals(wire::ConfirmRemovalsRequest),
+    /// Collected.
+    FinishCollect(wire::FinishCollectRequest),
 }
 
 /// A snapshot, put together again.
@@ -217,7 +225,12 @@ impl FakeWork {
     pub async fn outcome(&self, lease: Lease) -> anyhow::Result<Call> {
         self.wait_for("an outcome", |call| {
             let of = match call {
-                Call::Claim(_) | Call::Heartbeat(_) | Call::SaveJournal(_) => None,
+                Call::Claim(_)
+                | Call::Heartbeat(_)
+                | Call::SaveJournal(_)
+                | Call::ReportObjects(_)
+                | Call::TakeRemovals(_)
+                | Call::ConfirmRemovals(_) => None,
                 Call::Release(leases) => leases.contains(&lease).then_some(lease),
                 Call::Fail(request) => request.lease,
                 Call::FinishPoll(request) => request.lease,
@@ -225,6 +238,7 @@ impl FakeWork {
                 Call::FinishTransfer(request) => request.lease,
                 Call::FinishVerify(request) => request.lease,
                 Call::FinishSweep(request) => request.lease,
+                Call::FinishCollect(request) => request.lease,
             };
             (of == Some(lease)).then(|| call.clone())
         })
@@ -278,6 +292,7 @@ fn kind_of(task: &Task) -> WorkKind {
         Task::Transfer(_) => WorkKind::Transfer,
         Task::Verify(_) => WorkKind::Verify,
         Task::Sweep(_) => WorkKind::Sweep,
+        Task::Collect(_) => WorkKind::Collect,
     }
 }
 
@@ -439,5 +454,41 @@ impl WorkService for Service {
         let request = request.into_inner();
         self.note(request.lease, true, Call::FinishSweep(request))?;
         Ok(Response::new(wire::FinishSweepResponse {}))
+    }
+
+    async fn report_objects(
+        &self,
+        request: Request<wire::ReportObjectsRequest>,
+    ) -> Result<Response<wire::ReportObjectsResponse>, Status> {
+        let request = request.into_inner();
+        self.note(request.lease, false, Call::ReportObjects(request))?;
+        Ok(Response::new(wire::ReportObjectsResponse::default()))
+    }
+
+    async fn take_removals(
+        &self,
+        request: Request<wire::TakeRemovalsRequest>,
+    ) -> Result<Response<wire::TakeRemovalsResponse>, Status> {
+        let request = request.into_inner();
+        self.note(request.lease, false, Call::TakeRemovals(request))?;
+        Ok(Response::new(wire::TakeRemovalsResponse::default()))
+    }
+
+    async fn confirm_removals(
+        &self,
+        request: Request<wire::ConfirmRemovalsRequest>,
+    ) -> Result<Response<wire::ConfirmRemovalsResponse>, Status> {
+        let request = request.into_inner();
+        self.note(request.lease, false, Call::ConfirmRemovals(request))?;
+        Ok(Response::new(wire::ConfirmRemovalsResponse {}))
+    }
+
+    async fn finish_collect(
+        &self,
+        request: Request<wire::FinishCollectRequest>,
+    ) -> Result<Response<wire::FinishCollectResponse>, Status> {
+        let request = request.into_inner();
+        self.note(request.lease, true, Call::FinishCollect(request))?;
+        Ok(Response::new(wire::FinishCollectResponse {}))
     }
 }

@@ -142,6 +142,8 @@ pub enum Operation {
     Abort,
     /// List unfinished uploads.
     ListUploads,
+    /// List blobs.
+    List,
 }
 
 impl Operation {
@@ -159,6 +161,7 @@ impl Operation {
             Self::Publish => "publish",
             Self::Abort => "abort",
             Self::ListUploads => "list_uploads",
+            Self::List => "list",
         }
     }
 
@@ -166,7 +169,13 @@ impl Operation {
     const fn changes_the_store(self) -> bool {
         match self {
             Self::Delete | Self::Begin | Self::Write | Self::Publish | Self::Abort => true,
-            Self::Check | Self::Head | Self::Read | Self::Presign | Self::Resume | Self::ListUploads => false,
+            Self::Check
+            | Self::Head
+            | Self::Read
+            | Self::Presign
+            | Self::Resume
+            | Self::ListUploads
+            | Self::List => false,
         }
     }
 }
@@ -185,6 +194,7 @@ impl fmt::Display for Operation {
             Self::Publish => "publish a blob",
             Self::Abort => "abort an upload",
             Self::ListUploads => "list uploads",
+            Self::List => "list blobs",
         })
     }
 }

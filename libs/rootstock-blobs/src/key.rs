@@ -19,6 +19,8 @@ pub(crate) enum Key<'a> {
     Blob(&'a Digest),
     /// The folder that all finished blobs are in.
     Blobs,
+    /// The folder of the blobs whose digests begin with this byte.
+    BlobFolder(u8),
     /// The folder that all staging files are in (local only).
     Uploads,
     /// A staging file (local only).
@@ -36,6 +38,7 @@ impl Key<'_> {
                 format!("{BLOBS}/{}/{hex}", &hex[..2])
             }
             Self::Blobs => BLOBS.to_owned(),
+            Self::BlobFolder(first) => format!("{BLOBS}/{first:02x}"),
             Self::Uploads => UPLOADS.to_owned(),
             Self::Upload(name) => format!("{UPLOADS}/{}", name.as_str()),
             Self::Probe => PROBE.to_owned(),

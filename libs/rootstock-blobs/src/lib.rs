@@ -46,5 +46,5 @@ pub use error::{BlobError, JournalProblem, Operation, Outcome};
 pub use hash::PrefixHash;
 pub use journal::UploadJournal;
 pub use read::BlobReader;
-pub use store::{BlobInfo, BlobStore, OpenUpload, PresignOptions};
+pub use store::{BlobInfo, BlobStore, OpenUpload, PresignOptions, StoredBlob};
 pub use upload::{Finished, Upload};

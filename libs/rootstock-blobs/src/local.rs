@@ -19,6 +19,10 @@ use std::{
     time::SystemTime,
 };
 
+use futures::{
+    Stream, TryStreamExt as _,
+    stream::{self, StreamExt as _},
+};
 use rootstock_model::Digest;
 
 pub(crate) use upload::LocalUpload;
@@ -27,7 +31,7 @@ use crate::{
     config::LocalConfig,
     error::{BlobError, Operation},
     key::{Key, UploadName},
-    store::{BlobInfo, OpenUpload},
+    store::{BlobInfo, OpenUpload, StoredBlob},
 };
 
 /// A directory that holds blobs.
@@ -85,6 +89,45 @@ impl LocalStore {
             existing(fs::remove_file(path)).map(drop)
         })
         .await
+    }
+
+    /// Every blob, folder by folder.
+    pub(crate) fn list(self: Arc<Self>) -> impl Stream<Item = Result<StoredBlob, BlobError>> + use<> {
+        stream::iter(0..=u8::MAX)
+            .then(move |folder| {
+                let store = Arc::clone(&self);
+                async move {
+                    let found = store
+                        .blocking(Operation::List, move |store| store.list_folder(folder))
+                        .await?;
+                    Ok::<_, BlobError>(stream::iter(found.into_iter().map(Ok)))
+                }
+            })
+            .try_flatten()
+    }
+
+    fn list_folder(&self, folder: u8) -> io::Result<Vec<StoredBlob>> {
+        let now = SystemTime::now();
+        let mut blobs = Vec::new();
+        let Some(entries) = existing(fs::read_dir(Key::BlobFolder(folder).file(&self.root)))? else {
+            return Ok(blobs);
+        };
+        for entry in entries {
+            let entry = entry?;
+            let Some(digest) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
+                continue;
+            };
+            // It may have been deleted since the folder was read.
+            let Some(metadata) = existing(entry.metadata())? else {
+                continue;
+            };
+            blobs.push(StoredBlob {
+                digest,
+                size_bytes: metadata.len(),
+                age: now.duration_since(metadata.modified()?).unwrap_or_default(),
+            });
+        }
+        Ok(blobs)
     }
 
     pub(crate) async fn list_uploads(self: &Arc<Self>) -> Result<Vec<OpenUpload>, BlobError> {

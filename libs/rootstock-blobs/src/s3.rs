@@ -8,9 +8,13 @@ mod client;
 mod listing;
 mod upload;
 
-use std::{ops::Range, sync::Arc, time::Duration};
+use std::{
+    ops::Range,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
-use futures::{StreamExt as _, TryStreamExt as _};
+use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use http::Method;
 use object_store::{
     GetOptions, GetRange, ObjectStore as _, ObjectStoreExt as _,
@@ -28,10 +32,10 @@ pub(crate) use upload::S3Upload;
 use crate::{
     config::S3Config,
     error::{BlobError, Operation},
-    key::Key,
+    key::{Key, digest_of_object},
     read::{self, BlobReader},
     s3::{client::Clients, upload::UploadId},
-    store::{BlobInfo, PresignOptions},
+    store::{BlobInfo, PresignOptions, StoredBlob},
     telemetry::StoreKind,
 };
 
@@ -181,6 +185,23 @@ impl S3Store {
         existing(self.writes.delete(&self.object(digest)).await)
             .map(drop)
             .map_err(|error| BlobError::from_object_store(Operation::Delete, error))
+    }
+
+    /// Every blob, as the service lists them; what is no blob of ours is passed over.
+    pub(crate) fn list(&self) -> impl Stream<Item = Result<StoredBlob, BlobError>> + use<> {
+        self.reads
+            .list(Some(&Key::Blobs.object(&self.prefix)))
+            .map_err(|error| BlobError::from_object_store(Operation::List, error))
+            .try_filter_map(|object| {
+                let blob = digest_of_object(object.location.as_ref()).map(|digest| StoredBlob {
+                    digest,
+                    size_bytes: object.size,
+                    age: SystemTime::now()
+                        .duration_since(object.last_modified.into())
+                        .unwrap_or_default(),
+                });
+                std::future::ready(Ok(blob))
+            })
     }
 
     pub(crate) async fn abort_upload(&self, id: &str) -> Result<(), BlobError> {

@@ -2,7 +2,10 @@
 
 use std::{ops::Range, sync::Arc, time::Duration};
 
-use futures::TryStreamExt as _;
+use futures::{
+    TryStreamExt as _,
+    stream::{BoxStream, StreamExt as _},
+};
 use rootstock_model::Digest;
 use url::Url;
 
@@ -36,6 +39,17 @@ enum Backend {
 pub struct BlobInfo {
     /// Its size.
     pub size_bytes: u64,
+}
+
+/// A blob that a listing came by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoredBlob {
+    /// Its name.
+    pub digest: Digest,
+    /// Its size.
+    pub size_bytes: u64,
+    /// How long ago it was stored, by the store's clock.
+    pub age: Duration,
 }
 
 /// An upload that was begun and is neither finished nor aborted.
@@ -212,6 +226,18 @@ impl BlobStore {
             Ok(Upload::resume(journal, hashes, sink))
         })
         .await
+    }
+
+    /// Every blob in the store, in no order that can be relied on. What is stored or deleted meanwhile
+    /// may be seen or not. The listing is read as it is taken: S3 a page of 1000 at a time, local disk a
+    /// folder (one in 256 of all) at a time.
+    ///
+    /// The stream fails with [`BlobError::Refused`] or [`BlobError::Unavailable`], and ends with that.
+    pub fn list(&self) -> BoxStream<'static, Result<StoredBlob, BlobError>> {
+        match &self.backend {
+            Backend::Local(local) => Arc::clone(local).list().boxed(),
+            Backend::S3(s3) => s3.list().boxed(),
+        }
     }
 
     /// Every upload that was begun and is neither finished nor aborted, those being written now

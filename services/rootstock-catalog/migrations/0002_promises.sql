@@ -61,14 +61,15 @@ CREATE TABLE image_uses (
     last_used_at timestamptz NOT NULL
 );
 
--- Blobs that a worker is removing from the store. Their rows in `blobs` are gone; until theirs here is
--- too, nobody may store them again.
+-- Blobs that are being removed from the store. Their rows in `blobs` are gone; until theirs here is too,
+-- nobody may store them again.
 CREATE TABLE blob_removals (
     sha256 bytea PRIMARY KEY CHECK (length(sha256) = 32),
     size_bytes bigint NOT NULL,
-    handed_at timestamptz NOT NULL DEFAULT now()
+    epoch bigint,                           -- of the collection's claim that has it to delete; null: none yet
+    removed boolean NOT NULL DEFAULT false, -- gone from the store
+    safe_at timestamptz                     -- until then a worker that lost its claim may yet delete it
 );
-CREATE INDEX blobs_by_age ON blobs (stored_at);
 
 DROP VIEW image_details;
 -- Images as they are shown.
@@ -86,3 +87,30 @@ LEFT JOIN images o ON o.id = i.origin_id
 LEFT JOIN remotes o_r ON o_r.id = o.remote_id
 LEFT JOIN versions v ON v.image_id = i.id AND v.number = i.newest_version
 LEFT JOIN image_uses u ON u.image_id = i.id;
+
+-- What needs a blob: one row for each need, with its BlobNeedReason and when it ends by itself. A blob
+-- without a row here is collected: whoever asks whether one is needed, asks this.
+CREATE FUNCTION blob_needs(blob bytea, stored_at timestamptz, grace interval)
+RETURNS TABLE (reason smallint, version_id bigint, application text, until timestamptz)
+LANGUAGE sql STABLE AS $$
+    -- Versions that are active or to be; and those that were until less than the grace ago, whose files
+    -- clients with an older index still ask for.
+    SELECT CASE WHEN v.status IN (1, 2, 3, 6) THEN 1 ELSE 2 END::smallint, v.id, NULL::text,
+        CASE WHEN v.status NOT IN (1, 2, 3, 6) THEN greatest(v.deleted_at, v.delisted_at) + grace END
+    FROM artifacts a JOIN versions v ON v.id = a.version_id
+    WHERE a.sha256 = blob
+      AND (v.status IN (1, 2, 3, 6) OR greatest(v.deleted_at, v.delisted_at) > now() - grace)
+    UNION ALL
+    SELECT 3::smallint, p.version_id, p.name, NULL::timestamptz
+    FROM artifacts a JOIN applications p ON p.version_id = a.version_id
+    WHERE a.sha256 = blob
+    UNION ALL
+    -- Transfers and uploads that are to bring it.
+    SELECT 4::smallint, NULL::bigint, NULL::text, NULL::timestamptz
+    FROM work w WHERE w.kind IN (2, 9) AND w.subject = encode(blob, 'hex')
+    UNION ALL
+    SELECT 5::smallint, NULL::bigint, NULL::text, stored_at + grace WHERE stored_at > now() - grace
+$$;
+
+-- Blobs are collected from the first start on.
+INSERT INTO work (kind, subject, due_at) VALUES (7, 'store', now());

@@ -28,8 +28,9 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 use rootstock_proto::{
     ALL_DESCRIPTORS,
     catalog::v1::{
-        alias_service_server::AliasServiceServer, image_service_server::ImageServiceServer,
-        remote_service_server::RemoteServiceServer, watch_service_server::WatchServiceServer,
+        alias_service_server::AliasServiceServer, blob_service_server::BlobServiceServer,
+        image_service_server::ImageServiceServer, remote_service_server::RemoteServiceServer,
+        watch_service_server::WatchServiceServer,
     },
     sync::v1::work_service_server::WorkServiceServer,
 };
@@ -57,7 +58,7 @@ pub use failure::StartError;
 use crate::{
     feed::Feed,
     retry::RetryPolicy,
-    services::{Aliases, Images, Remotes, Watches, Works},
+    services::{Aliases, Blobs, Images, Remotes, Watches, Works},
     uses::Uses,
 };
 
@@ -204,6 +205,7 @@ fn api(
     let works = WorkServiceServer::new(works).max_decoding_message_size(MAX_MESSAGE_BYTES);
     let routes = Routes::new(ImageServiceServer::new(Images(catalog.clone())))
         .add_service(AliasServiceServer::new(Aliases(catalog.clone())))
+        .add_service(BlobServiceServer::new(Blobs(catalog.clone())))
         .add_service(RemoteServiceServer::new(Remotes(catalog.clone())))
         .add_service(WatchServiceServer::new(watches))
         .add_service(works);

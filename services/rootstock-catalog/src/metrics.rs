@@ -9,6 +9,7 @@
 //! | `rootstock_catalog_work_claimed_total` | counter | `kind` | pieces of work given to workers |
 //! | `rootstock_catalog_work_failed_total` | counter | `kind` | failures that workers told of |
 //! | `rootstock_catalog_uses_dropped_total` | counter | | uses of images that were not noted: too many images at once |
+//! | `rootstock_catalog_blobs_removed_total` | counter | | blobs that left the store because nothing needed them |
 //! | `rootstock_catalog_database_connections` | gauge | `state` | `open`, `idle`: those of the pool |
 //!
 //! gRPC calls count under `rootstock_grpc_server_*`, as in every process.
@@ -44,6 +45,10 @@ pub(crate) fn describe() {
         "rootstock_catalog_uses_dropped_total",
         "Uses of images that were not noted."
     );
+    describe_counter!(
+        "rootstock_catalog_blobs_removed_total",
+        "Blobs that left the store because nothing needed them."
+    );
     describe_gauge!(
         "rootstock_catalog_database_connections",
         "Connections of the pool, by state."
@@ -74,6 +79,11 @@ pub(crate) fn refused() {
 /// A use of an image was not noted.
 pub(crate) fn use_dropped() {
     counter!("rootstock_catalog_uses_dropped_total").increment(1);
+}
+
+/// Blobs left the store.
+pub(crate) fn removed(blobs: usize) {
+    counter!("rootstock_catalog_blobs_removed_total").increment(blobs as u64);
 }
 
 /// Work was given to a worker.

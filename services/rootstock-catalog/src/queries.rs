@@ -3,7 +3,9 @@
 pub(crate) mod aliases;
 pub(crate) mod blobs;
 pub(crate) mod images;
+pub(crate) mod needs;
 pub(crate) mod remotes;
+pub(crate) mod removals;
 pub(crate) mod resolve;
 pub(crate) mod settings;
 pub(crate) mod snapshots;

@@ -1,12 +1,14 @@
 //! The gRPC services: requests checked, work done in one transaction each, answers made.
 
 mod alias;
+mod blob;
 mod image;
 mod remote;
 mod watch;
 mod work;
 
 pub(crate) use alias::Aliases;
+pub(crate) use blob::Blobs;
 pub(crate) use image::Images;
 pub(crate) use remote::Remotes;
 pub(crate) use watch::Watches;

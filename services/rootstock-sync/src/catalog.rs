@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::stream;
 use rootstock_model::Id;
 use rootstock_proto::{
@@ -38,6 +39,10 @@ const REPORTS: &[&str] = &[
     "/rootstock.sync.v1.WorkService/FinishTransfer",
     "/rootstock.sync.v1.WorkService/FinishVerify",
     "/rootstock.sync.v1.WorkService/FinishSweep",
+    "/rootstock.sync.v1.WorkService/ReportObjects",
+    "/rootstock.sync.v1.WorkService/TakeRemovals",
+    "/rootstock.sync.v1.WorkService/ConfirmRemovals",
+    "/rootstock.sync.v1.WorkService/FinishCollect",
 ];
 
 /// The options of the client stack that [`run`](crate::run) wants: `base` with the retries that suit
@@ -205,6 +210,56 @@ impl Catalog {
             removed_uploads,
         };
         self.client.clone().finish_sweep(request).await?;
+        Ok(())
+    }
+
+    /// Tells of objects in the store; answers how many of them will be removed.
+    pub(crate) async fn report_objects(
+        &self,
+        lease: Lease,
+        objects: Vec<wire::StoredObject>,
+    ) -> Result<i64, CatalogError> {
+        let request = wire::ReportObjectsRequest {
+            lease: Some(lease),
+            objects,
+        };
+        Ok(self
+            .client
+            .clone()
+            .report_objects(request)
+            .await?
+            .into_inner()
+            .orphans)
+    }
+
+    pub(crate) async fn take_removals(
+        &self,
+        lease: Lease,
+        after: Bytes,
+    ) -> Result<wire::TakeRemovalsResponse, CatalogError> {
+        let request = wire::TakeRemovalsRequest {
+            lease: Some(lease),
+            after,
+        };
+        Ok(self.client.clone().take_removals(request).await?.into_inner())
+    }
+
+    pub(crate) async fn confirm_removals(
+        &self,
+        lease: Lease,
+        sha256: Vec<Bytes>,
+    ) -> Result<(), CatalogError> {
+        let request = wire::ConfirmRemovalsRequest {
+            lease: Some(lease),
+            sha256,
+        };
+        self.client.clone().confirm_removals(request).await?;
+        Ok(())
+    }
+
+    pub(crate) async fn finish_collect(&self, lease: Lease) -> Result<(), CatalogError> {
+        let request = wire::FinishCollectRequest { lease: Some(lease) };
+        self.client.clone().finish_collect(request).await?;
         Ok(())
     }
 }

@@ -8,24 +8,25 @@
 //! side, and any of them can go at any time.
 //!
 //! Start reading at [`run`], then `worker` (claims), `work` (one piece of work, from claim to
-//! report), and the four kinds of work: `poll`, `transfer`, `verify` and `sweep`. `lease` says when
+//! report), and the kinds of work: `poll`, `transfer`, `verify`, `sweep` and `collect`. `lease` says when
 //! work must stop, `remote` is everything about HTTP.
 //!
 //! Metrics:
 //!
 //! | name | kind | labels |
 //! |---|---|---|
-//! | `rootstock_sync_work_total` | counter | `kind` (`poll`, `transfer`, `verify`, `sweep`), `outcome` |
+//! | `rootstock_sync_work_total` | counter | `kind` (`poll`, `transfer`, `verify`, `sweep`, `collect`), `outcome` |
 //! | `rootstock_sync_work_active` | gauge | `kind` |
 //! | `rootstock_sync_work_duration_seconds` | histogram | `kind` |
 //! | `rootstock_sync_received_bytes_total` | counter | `remote` |
 //!
 //! `outcome` is one of `unchanged`, `submitted`, `planned` (polls), `stored`, `present` (transfers:
-//! fetched, or in the store already), `verified`, `swept`; or of any work `failed` (reported to the
+//! fetched, or in the store already), `verified`, `swept`, `collected`; or of any work `failed` (reported to the
 //! catalog), `released` (given back on shutdown), `lost` (the lease was), `unreported` (the catalog
 //! did not answer; its lease runs out).
 
 mod catalog;
+mod collect;
 mod config;
 mod lease;
 mod poll;

@@ -1,11 +1,19 @@
-//! Sweeping: uploads that nobody will finish are found and removed.
+//! Sweeping: uploads that nobody will finish are found and removed, and old objects are shown to the
+//! catalog, which has those removed that it knows nothing of.
 
 use std::{collections::HashSet, time::Duration};
 
+use futures::TryStreamExt as _;
 use rootstock_blobs::OpenUpload;
-use rootstock_proto::sync::v1::SweepTask;
+use rootstock_proto::{
+    convert::digest_bytes,
+    sync::v1::{StoredObject, SweepTask},
+};
 
 use crate::{lease::Held, work::WorkError, worker::Worker};
+
+/// Objects told of in one message.
+const TOLD_AT_ONCE: usize = 1000;
 
 /// Aborts every upload that is old enough and that no transfer will go on with.
 ///
@@ -30,9 +38,33 @@ pub(crate) async fn sweep(worker: &Worker, held: &Held, task: SweepTask) -> Resu
             Err(error) => tracing::warn!(upload.id, %error, "an upload cannot be removed"),
         }
     }
+    if let Some(min_age) = task.min_object_age.and_then(|age| Duration::try_from(age).ok()) {
+        report_objects(worker, held, min_age).await?;
+    }
     held.reporting();
     worker.catalog.finish_sweep(held.lease(), removed).await?;
     Ok("swept")
+}
+
+/// Shows the catalog every object that is old enough, a batch at a time.
+async fn report_objects(worker: &Worker, held: &Held, min_age: Duration) -> Result<(), WorkError> {
+    let old = worker
+        .blobs
+        .list()
+        .try_filter(|blob| std::future::ready(blob.age >= min_age))
+        .map_ok(|blob| StoredObject {
+            sha256: digest_bytes(&blob.digest),
+            size_bytes: i64::try_from(blob.size_bytes).unwrap_or(i64::MAX),
+        })
+        .try_chunks(TOLD_AT_ONCE);
+    let mut batches = std::pin::pin!(old);
+    while let Some(objects) = batches.try_next().await.map_err(|broken| broken.1)? {
+        let orphans = worker.catalog.report_objects(held.lease(), objects).await?;
+        if orphans > 0 {
+            tracing::info!(orphans, "found objects that nothing knows");
+        }
+    }
+    Ok(())
 }
 
 fn is_dead(upload: &OpenUpload, live: &HashSet<String>, min_age: Duration) -> bool {

@@ -10,6 +10,7 @@ use tracing::{Instrument as _, Span, field};
 
 use crate::{
     catalog::CatalogError,
+    collect,
     lease::{Held, Loss},
     poll,
     remote::FetchError,
@@ -26,6 +27,7 @@ pub(crate) enum Kind {
     Transfer,
     Verify,
     Sweep,
+    Collect,
 }
 
 impl Kind {
@@ -36,6 +38,7 @@ impl Kind {
             Self::Transfer => "transfer",
             Self::Verify => "verify",
             Self::Sweep => "sweep",
+            Self::Collect => "collect",
         }
     }
 }
@@ -47,6 +50,7 @@ impl From<Kind> for WorkKind {
             Kind::Transfer => Self::Transfer,
             Kind::Verify => Self::Verify,
             Kind::Sweep => Self::Sweep,
+            Kind::Collect => Self::Collect,
         }
     }
 }
@@ -153,6 +157,7 @@ async fn perform(
         Some(Task::Poll(task)) => until_shutdown(worker, poll::poll(worker, held, task)).await,
         Some(Task::Verify(task)) => until_shutdown(worker, verify::verify(worker, held, task)).await,
         Some(Task::Sweep(task)) => until_shutdown(worker, sweep::sweep(worker, held, task)).await,
+        Some(Task::Collect(task)) => until_shutdown(worker, collect::collect(worker, held, task)).await,
         None => Err(WorkError::failed(format!(
             "the worker does not know this kind of {}",
             kind.label()
@@ -225,6 +230,7 @@ fn span_of(kind: Kind, work: &Work) -> Span {
         ),
         Kind::Verify => tracing::info_span!("verify", work.id = work_id, blob.sha256 = field::Empty),
         Kind::Sweep => tracing::info_span!("sweep", work.id = work_id),
+        Kind::Collect => tracing::info_span!("collect", work.id = work_id),
     };
     match &work.task {
         Some(Task::Poll(task)) => {
@@ -239,7 +245,7 @@ fn span_of(kind: Kind, work: &Work) -> Span {
         Some(Task::Verify(task)) => {
             span.record("blob.sha256", hex(&task.root_sha256));
         }
-        Some(Task::Sweep(_)) | None => {}
+        Some(Task::Sweep(_) | Task::Collect(_)) | None => {}
     }
     span
 }

@@ -67,7 +67,8 @@ impl Worker {
                 lane(Kind::Poll),
                 lane(Kind::Transfer),
                 lane(Kind::Verify),
-                lane(Kind::Sweep)
+                lane(Kind::Sweep),
+                lane(Kind::Collect)
             );
             ended.cancel();
         };
@@ -142,7 +143,7 @@ impl Worker {
             Kind::Poll => self.config.concurrent_polls,
             Kind::Transfer => self.config.concurrent_transfers,
             // They read or list the store: one at a time is no burden to it.
-            Kind::Verify | Kind::Sweep => 1,
+            Kind::Verify | Kind::Sweep | Kind::Collect => 1,
         }
     }
 

@@ -1,7 +1,9 @@
 //! What every store must do.
 
 use bytes::Bytes;
-use rootstock_blobs::{BlobError, BlobStore, Finished, JournalProblem, PrefixHash, UploadJournal};
+use rootstock_blobs::{
+    BlobError, BlobStore, Finished, JournalProblem, PrefixHash, StoredBlob, UploadJournal,
+};
 use rootstock_model::Digest;
 
 use super::{Subject, assert_no_upload_is_open, content, read, store, write_all, write_in_pieces_of};
@@ -39,6 +41,7 @@ run_on_both_stores! {
     ranges_are_read
     a_missing_blob_is_not_found
     deleting_twice_is_fine
+    every_blob_is_listed_and_nothing_else
     the_same_blob_is_uploaded_twice_at_a_time
     the_same_blob_is_uploaded_again
     combined_digests_come_from_stored_blobs_too
@@ -464,6 +467,37 @@ async fn deleting_twice_is_fine(subject: Subject) {
         subject.store.delete(&digest).await.unwrap();
         assert_eq!(subject.store.head(&digest).await.unwrap(), None);
     }
+}
+
+async fn every_blob_is_listed_and_nothing_else(subject: Subject) {
+    let listed = async || -> Vec<StoredBlob> {
+        let mut listed: Vec<_> = futures::TryStreamExt::try_collect(subject.store.list())
+            .await
+            .unwrap();
+        listed.sort_by_key(|blob| blob.digest);
+        listed
+    };
+    assert_eq!(listed().await, []);
+    let mut expected = Vec::new();
+    for size in [0, 1, 700] {
+        expected.push((store(&subject.store, &content(20, size)).await, size as u64));
+    }
+    expected.sort();
+    let unfinished = subject
+        .store
+        .begin_upload(&Digest::of(b"unfinished"), 7)
+        .await
+        .unwrap();
+    let found = listed().await;
+    assert!(found.iter().all(|blob| blob.age.as_secs() < 3600), "{found:?}");
+    let found: Vec<_> = found
+        .into_iter()
+        .map(|blob| (blob.digest, blob.size_bytes))
+        .collect();
+    assert_eq!(found, expected);
+    subject.store.abort_upload(unfinished.id()).await.unwrap();
+    subject.store.delete(&expected[0].0).await.unwrap();
+    assert_eq!(listed().await.len(), 2);
 }
 
 async fn the_same_blob_is_uploaded_twice_at_a_time(subject: Subject) {

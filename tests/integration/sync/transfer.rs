@@ -410,6 +410,7 @@ async fn a_sweep_removes_what_is_old_and_named_by_nobody() {
         let task = SweepTask {
             live_uploads: vec![live.clone()],
             min_age,
+            min_object_age: None,
         };
         let lease = stage.catalog.give(Task::Sweep(task));
         let Call::FinishSweep(done) = stage.catalog.outcome(lease).await.unwrap() else {

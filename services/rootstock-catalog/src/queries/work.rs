@@ -25,6 +25,9 @@ pub(crate) struct Claimed {
     pub traceparent: String,
 }
 
+/// The subject of work on the whole store.
+pub(crate) const STORE: &str = "store";
+
 /// The subject of a pair of blobs.
 pub(crate) fn pair_subject(metadata: &Digest, root: &Digest) -> String {
     format!("{metadata}+{root}")
@@ -37,7 +40,7 @@ pub(crate) fn subject_pair(subject: &str) -> Option<(Digest, Digest)> {
 }
 
 /// The column for a duration: whole milliseconds.
-fn interval_ms(duration: Duration) -> f64 {
+pub(crate) fn interval_ms(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1000.0
 }
 
@@ -266,8 +269,8 @@ pub(crate) struct NewTransfer {
     pub held: bool,
 }
 
-/// Queues transfers, and again those that gave up; those that are queued already stay as they are.
-/// Answers how many were queued.
+/// Queues transfers, and again those that gave up; those that are queued already stay as they are. One
+/// of a blob that is being removed waits until that is over. Answers how many were queued.
 pub(crate) async fn queue_transfers(
     connection: &mut PgConnection,
     transfers: &BTreeSet<NewTransfer>,
@@ -283,8 +286,11 @@ pub(crate) async fn queue_transfers(
     let held: Vec<bool> = transfers.iter().map(|transfer| transfer.held).collect();
     let queued = sqlx::query!(
         "INSERT INTO work (kind, subject, due_at, held, traceparent)
-         SELECT $1, subject, CASE WHEN NOT held THEN now() END, held, $4
+         SELECT $1, subject, CASE WHEN NOT wait THEN now() END, wait, $4
          FROM unnest($2::text[], $3::boolean[]) AS new (subject, held)
+         CROSS JOIN LATERAL (
+             SELECT held OR EXISTS (SELECT FROM blob_removals r WHERE r.sha256 = decode(subject, 'hex')) AS wait
+         ) AS waiting
          ON CONFLICT (kind, subject)
          DO UPDATE SET due_at = excluded.due_at, held = excluded.held, failed_attempts = 0,
              traceparent = excluded.traceparent
@@ -324,11 +330,12 @@ pub(crate) async fn queue_verifications(
     announce(connection).await
 }
 
-/// Lets held transfers of these blobs go.
+/// Lets held transfers of these blobs go, but for those of blobs that are being removed.
 pub(crate) async fn release_held(connection: &mut PgConnection, blobs: &[Digest]) -> Result<(), Failure> {
     let subjects: Vec<String> = blobs.iter().map(|digest| digest.to_hex()).collect();
     let released = sqlx::query!(
-        "UPDATE work SET held = false, due_at = now() WHERE kind = $1 AND held AND subject = ANY($2)",
+        "UPDATE work SET held = false, due_at = now() WHERE kind = $1 AND held AND subject = ANY($2)
+           AND NOT EXISTS (SELECT FROM blob_removals r WHERE r.sha256 = decode(subject, 'hex'))",
         WorkKind::Transfer as i16,
         &subjects,
     )

@@ -8,11 +8,13 @@ use rootstock_proto::{
     catalog::v1::{self as catalog_wire, ChangeOperation},
     convert,
     sync::v1::{
-        self as wire, ClaimRequest, ClaimResponse, FailRequest, FailResponse, FinishPollRequest,
+        self as wire, ClaimRequest, ClaimResponse, ConfirmRemovalsRequest, ConfirmRemovalsResponse,
+        FailRequest, FailResponse, FinishCollectRequest, FinishCollectResponse, FinishPollRequest,
         FinishPollResponse, FinishSweepRequest, FinishSweepResponse, FinishTransferRequest,
         FinishTransferResponse, FinishVerifyRequest, FinishVerifyResponse, HeartbeatRequest,
-        HeartbeatResponse, ReleaseRequest, ReleaseResponse, SaveJournalRequest, SaveJournalResponse,
-        SubmitSnapshotRequest, SubmitSnapshotResponse, WorkKind, submit_snapshot_request::Part,
+        HeartbeatResponse, ReleaseRequest, ReleaseResponse, ReportObjectsRequest, ReportObjectsResponse,
+        SaveJournalRequest, SaveJournalResponse, SubmitSnapshotRequest, SubmitSnapshotResponse,
+        TakeRemovalsRequest, TakeRemovalsResponse, WorkKind, submit_snapshot_request::Part,
         work_service_server::WorkService,
     },
 };
@@ -32,6 +34,7 @@ use crate::{
     writer::Writer,
 };
 
+mod collect;
 mod tasks;
 
 /// The longest that a claim waits, whatever it asks for: well within what a server lets a call take.
@@ -163,6 +166,39 @@ impl WorkService for Works {
         work::again_after(&mut transaction, work_id, self.catalog.sweep_interval).await?;
         transaction.commit().await.map_err(Failure::from)?;
         Ok(Response::new(FinishSweepResponse {}))
+    }
+
+    async fn report_objects(
+        &self,
+        request: Request<ReportObjectsRequest>,
+    ) -> Result<Response<ReportObjectsResponse>, tonic::Status> {
+        let orphans = collect::report_objects(&self.catalog, request.into_inner()).await?;
+        Ok(Response::new(ReportObjectsResponse { orphans }))
+    }
+
+    async fn take_removals(
+        &self,
+        request: Request<TakeRemovalsRequest>,
+    ) -> Result<Response<TakeRemovalsResponse>, tonic::Status> {
+        Ok(Response::new(
+            collect::take(&self.catalog, request.into_inner()).await?,
+        ))
+    }
+
+    async fn confirm_removals(
+        &self,
+        request: Request<ConfirmRemovalsRequest>,
+    ) -> Result<Response<ConfirmRemovalsResponse>, tonic::Status> {
+        collect::confirm(&self.catalog, request.into_inner()).await?;
+        Ok(Response::new(ConfirmRemovalsResponse {}))
+    }
+
+    async fn finish_collect(
+        &self,
+        request: Request<FinishCollectRequest>,
+    ) -> Result<Response<FinishCollectResponse>, tonic::Status> {
+        collect::finish(&self.catalog, request.into_inner()).await?;
+        Ok(Response::new(FinishCollectResponse {}))
     }
 }
 

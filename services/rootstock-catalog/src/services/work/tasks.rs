@@ -14,7 +14,7 @@ use crate::{
     failure::Failure,
     metrics,
     queries::{
-        remotes, sync_runs,
+        remotes, settings, sync_runs,
         work::{self, Claimed},
     },
     snapshot::subject_remote,
@@ -49,6 +49,7 @@ pub(super) async fn claim(
             Ok(WorkKind::Transfer) => transfer(&mut transaction, &piece).await?,
             Ok(WorkKind::Verify) => verify(&piece)?,
             Ok(WorkKind::Sweep) => Some(sweep(&mut transaction, catalog.sweep_min_age).await?),
+            Ok(WorkKind::Collect) => Some(Task::Collect(wire::CollectTask {})),
             Ok(_) | Err(_) => None,
         };
         match task {
@@ -146,8 +147,11 @@ fn verify(piece: &Claimed) -> Result<Option<Task>, Failure> {
 }
 
 async fn sweep(connection: &mut PgConnection, min_age: Duration) -> Result<Task, Failure> {
+    // An object that nothing knows may be one that a database of yesterday does not know yet.
+    let min_object_age = min_age.max(settings::load(connection).await?.deletion_grace);
     Ok(Task::Sweep(wire::SweepTask {
         live_uploads: work::live_uploads(connection).await?,
         min_age: prost_types::Duration::try_from(min_age).ok(),
+        min_object_age: prost_types::Duration::try_from(min_object_age).ok(),
     }))
 }

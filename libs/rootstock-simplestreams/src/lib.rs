@@ -21,6 +21,7 @@
 
 mod document;
 mod index;
+pub mod lint;
 mod notes;
 mod path;
 mod products;

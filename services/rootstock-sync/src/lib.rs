@@ -40,6 +40,7 @@ mod worker;
 
 pub use catalog::client_options;
 pub use config::{RemoteLimits, SyncConfig};
+pub use remote::{Content, ImageServer, ProbeError, ProbeKind};
 
 use rootstock_blobs::BlobStore;
 use rootstock_runtime::{Readiness, Shutdown, grpc::client::ClientStack};

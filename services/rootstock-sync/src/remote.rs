@@ -9,6 +9,7 @@ mod clients;
 mod document;
 mod error;
 mod low_speed;
+mod probe;
 mod retry_after;
 
 pub(crate) use blob::{Resume, Validators};
@@ -16,6 +17,7 @@ pub(crate) use body::Body;
 pub(crate) use clients::RemoteClients;
 pub(crate) use document::{Document, Fetched};
 pub(crate) use error::{FetchError, Problem, What};
+pub use probe::{Content, ImageServer, ProbeError, ProbeKind};
 
 use std::time::Duration;
 

@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use reqwest::{Certificate, redirect};
+use reqwest::{Certificate, redirect, tls};
 use rootstock_proto::{catalog::v1 as wire, convert};
 use url::Url;
 
@@ -31,9 +31,9 @@ pub(crate) struct RemoteClients {
 
 /// Whom a client trusts.
 #[derive(Clone, PartialEq, Eq, Hash)]
-struct Trust {
-    ca_pem: String,
-    insecure: bool,
+pub(super) struct Trust {
+    pub(super) ca_pem: String,
+    pub(super) insecure: bool,
 }
 
 impl RemoteClients {
@@ -75,7 +75,7 @@ impl RemoteClients {
         if let Some(client) = clients.get(&trust) {
             return Ok(client.clone());
         }
-        let client = build(&trust, &self.limits)?;
+        let client = build(&trust, tls::Version::TLS_1_2, &self.limits)?;
         if clients.len() >= MAX_CLIENTS {
             clients.clear();
         }
@@ -84,7 +84,11 @@ impl RemoteClients {
     }
 }
 
-fn build(trust: &Trust, limits: &RemoteLimits) -> Result<reqwest::Client, Problem> {
+pub(super) fn build(
+    trust: &Trust,
+    oldest_tls: tls::Version,
+    limits: &RemoteLimits,
+) -> Result<reqwest::Client, Problem> {
     let own = Certificate::from_pem_bundle(trust.ca_pem.as_bytes())
         .map_err(|error| Problem::BadTrust(root_cause(&error)))?;
     if own.is_empty() && !trust.ca_pem.trim().is_empty() {
@@ -96,6 +100,7 @@ fn build(trust: &Trust, limits: &RemoteLimits) -> Result<reqwest::Client, Proble
             .connect_timeout(limits.connect_timeout)
             .redirect(redirects())
             .tls_danger_accept_invalid_certs(trust.insecure)
+            .tls_version_min(oldest_tls)
             // Over HTTP/2 all transfers from a server would share one TCP connection, and its losses.
             .http1_only()
     };

@@ -145,6 +145,22 @@ impl FetchError {
     }
 }
 
+impl FetchError {
+    /// Whether there is no talking to the server at all.
+    pub(super) fn is_unreachable(&self) -> bool {
+        matches!(
+            &self.problem,
+            Problem::BadRemote(_)
+                | Problem::BadTrust(_)
+                | Problem::UnknownHost(_)
+                | Problem::Unreachable(_)
+                | Problem::Tls(_)
+                | Problem::NoAnswer(_)
+                | Problem::Broken(_)
+        )
+    }
+}
+
 impl Problem {
     /// What a request that got no answer failed on.
     pub(super) fn of_request(error: &reqwest::Error, limits: &RemoteLimits) -> Self {

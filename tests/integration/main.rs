@@ -14,6 +14,7 @@ mod faults;
 mod gateway;
 mod harness;
 mod layout;
+mod lint;
 mod mirror;
 mod runtime;
 mod sync;

@@ -9,6 +9,7 @@ mod human;
 mod image;
 mod interrupt;
 mod left_out;
+mod lint;
 mod output;
 mod process;
 mod progress;
@@ -55,6 +56,7 @@ enum Command {
     Remote(remote::RemoteArgs),
     Image(image::ImageArgs),
     Watch(watch::WatchArgs),
+    Lint(lint::LintArgs),
 }
 
 /// Runs what this process was called with.
@@ -94,6 +96,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Remote(args) => block_on(args.run()),
         Command::Image(args) => block_on(args.run()),
         Command::Watch(args) => block_on(args.run()),
+        Command::Lint(args) => block_on(args.run()),
     }
 }
 
@@ -162,6 +165,8 @@ mod tests {
             "image fetch debian/12 --version 3 --wait",
             "watch --from-revision 7 --format json",
             "watch --initial-state --debug",
+            "lint https://lab/images --blobs --ca ca.pem --insecure --product debian:* --product alpine:* --format json",
+            "lint ./tree --index-only",
         ] {
             let words = std::iter::once("rootstock").chain(line.split_whitespace());
             Cli::try_parse_from(words).unwrap_or_else(|problem| panic!("{line}: {problem}"));
@@ -185,6 +190,9 @@ mod tests {
             "watch --from-revision 0",
             "watch --from-revision 1 --initial-state",
             "healthcheck --admin nowhere",
+            "lint",
+            "lint ./tree --blobs --index-only",
+            "lint ./tree --product [",
         ] {
             let words = std::iter::once("rootstock").chain(line.split_whitespace());
             let problem = Cli::try_parse_from(words).expect_err(line);

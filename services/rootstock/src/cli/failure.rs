@@ -64,6 +64,16 @@ impl Failure {
         Self::new(Kind::Usage, message)
     }
 
+    /// Something named that is not there.
+    pub fn not_found(message: impl Into<String>) -> Self {
+        Self::new(Kind::NotFound, message)
+    }
+
+    /// A server that cannot be reached.
+    pub fn unreachable(message: impl Into<String>) -> Self {
+        Self::new(Kind::Unreachable, message)
+    }
+
     /// The user did not want to wait.
     pub fn interrupted(message: impl Into<String>) -> Self {
         Self::new(Kind::Interrupted, message)

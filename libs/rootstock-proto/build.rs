@@ -4,7 +4,7 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message as _;
 
-const PUBLIC_FILES: [&str; 9] = [
+const PUBLIC_FILES: [&str; 10] = [
     "rootstock/catalog/v1/alias.proto",
     "rootstock/catalog/v1/application.proto",
     "rootstock/catalog/v1/blob.proto",
@@ -14,6 +14,7 @@ const PUBLIC_FILES: [&str; 9] = [
     "rootstock/catalog/v1/remote.proto",
     "rootstock/catalog/v1/setting.proto",
     "rootstock/catalog/v1/watch.proto",
+    "rootstock/catalog/v1/webhook.proto",
 ];
 const INTERNAL_FILES: [&str; 2] = ["rootstock/sync/v1/import.proto", "rootstock/sync/v1/work.proto"];
 

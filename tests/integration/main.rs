@@ -19,3 +19,4 @@ mod mirror;
 mod runtime;
 mod sync;
 mod timed;
+mod webhooks;

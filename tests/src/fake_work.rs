@@ -293,6 +293,7 @@ fn kind_of(task: &Task) -> WorkKind {
         Task::Verify(_) => WorkKind::Verify,
         Task::Sweep(_) => WorkKind::Sweep,
         Task::Collect(_) => WorkKind::Collect,
+        Task::Deliver(_) => WorkKind::Deliver,
     }
 }
 
@@ -346,6 +347,13 @@ impl WorkService for Service {
                 return Ok(Response::new(wire::ClaimResponse { work }));
             }
         }
+    }
+
+    async fn save_delivery(
+        &self,
+        _request: Request<wire::SaveDeliveryRequest>,
+    ) -> Result<Response<wire::SaveDeliveryResponse>, Status> {
+        Err(Status::unimplemented("no webhooks here"))
     }
 
     async fn heartbeat(

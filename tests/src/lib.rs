@@ -29,6 +29,7 @@ pub mod ports;
 pub mod postgres;
 pub mod process;
 pub mod processes;
+pub mod receiver;
 pub mod remote;
 pub mod seaweed;
 pub mod standalone;

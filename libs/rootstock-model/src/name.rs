@@ -6,7 +6,7 @@ use std::{borrow::Borrow, fmt, str::FromStr};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{kind} {name:?} {problem}")]
 pub struct InvalidName {
-    /// `remote name`, `image name` or `alias`.
+    /// `remote name`, `webhook name`, `image name` or `alias`.
     pub kind: &'static str,
     /// The refused text.
     pub name: String,
@@ -86,6 +86,10 @@ macro_rules! name {
 name!(
     /// The name of a remote: at most 64 letters, digits, `-`, `_` and `.`.
     RemoteName, "remote name", 64, |c| c.is_ascii_alphanumeric() || "-_.".contains(c)
+);
+name!(
+    /// The name of a webhook: at most 64 letters, digits, `-`, `_` and `.`.
+    WebhookName, "webhook name", 64, |c| c.is_ascii_alphanumeric() || "-_.".contains(c)
 );
 name!(
     /// The name of an image, e.g. `debian:bookworm:amd64:default`: at most 255 characters, no

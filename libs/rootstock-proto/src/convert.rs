@@ -2,6 +2,7 @@
 
 mod remote;
 mod snapshot;
+mod webhook;
 
 use rootstock_model::{Digest, ImageType, LeftOut, Reason, Status};
 use time::OffsetDateTime;
@@ -10,6 +11,7 @@ use crate::{Error, catalog::v1 as wire};
 
 pub use remote::{RemoteSpec, remote_spec, selection};
 pub use snapshot::{offered_image_from_wire, offered_image_to_wire};
+pub use webhook::check_webhook;
 
 impl From<ImageType> for wire::ImageType {
     fn from(image_type: ImageType) -> Self {

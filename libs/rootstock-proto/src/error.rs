@@ -165,12 +165,14 @@ pub enum Refusal {
     LastVersion,
     /// An image is held at a version, and the request would contradict that.
     Held,
+    /// It is disabled.
+    Disabled,
     /// An image has a version with just this content.
     NotChanged,
 }
 
 impl Refusal {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Ambiguous,
         Self::NotFetchable,
         Self::TooManyRemoved,
@@ -179,6 +181,7 @@ impl Refusal {
         Self::IsDefault,
         Self::LastVersion,
         Self::Held,
+        Self::Disabled,
         Self::NotChanged,
     ];
 
@@ -193,6 +196,7 @@ impl Refusal {
             Self::IsDefault => "IS_DEFAULT",
             Self::LastVersion => "LAST_VERSION",
             Self::Held => "HELD",
+            Self::Disabled => "DISABLED",
             Self::NotChanged => "NOT_CHANGED",
         }
     }

@@ -1,11 +1,12 @@
 //! Generated gRPC code, and the only place where wire meets model.
 //!
 //! Owns: the code made from `proto/`, the conversions between messages and the model's types
-//! ([`convert`]), and what an error looks like on the wire ([`error`]). Refuses to know: SQL,
+//! ([`convert`]), messages as JSON ([`json`]), and what an error looks like on the wire ([`error`]). Refuses to know: SQL,
 //! objects, and what any service does. Start reading at [`error`].
 
 pub mod convert;
 pub mod error;
+pub mod json;
 
 pub use error::{Error, FieldViolation, Refusal, RequirementViolation, ResourceKind};
 

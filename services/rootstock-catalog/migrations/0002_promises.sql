@@ -71,6 +71,22 @@ CREATE TABLE blob_removals (
     safe_at timestamptz                     -- until then a worker that lost its claim may yet delete it
 );
 
+CREATE TABLE webhooks (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    name text NOT NULL UNIQUE,
+    url text NOT NULL,
+    secret text NOT NULL,
+    kinds integer[] NOT NULL,           -- rootstock.catalog.v1.ChangeKind; empty: all
+    name_glob text NOT NULL,
+    ca_pem text NOT NULL,
+    disabled boolean NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    generation bigint NOT NULL DEFAULT 1,
+    delivered_revision bigint NOT NULL, -- up to here everything is delivered
+    last_success_at timestamptz,
+    ping boolean NOT NULL DEFAULT false -- one was asked for
+);
+
 DROP VIEW image_details;
 -- Images as they are shown.
 CREATE VIEW image_details AS

@@ -30,7 +30,7 @@ use rootstock_proto::{
     catalog::v1::{
         alias_service_server::AliasServiceServer, blob_service_server::BlobServiceServer,
         image_service_server::ImageServiceServer, remote_service_server::RemoteServiceServer,
-        watch_service_server::WatchServiceServer,
+        watch_service_server::WatchServiceServer, webhook_service_server::WebhookServiceServer,
     },
     sync::v1::work_service_server::WorkServiceServer,
 };
@@ -58,7 +58,7 @@ pub use failure::StartError;
 use crate::{
     feed::Feed,
     retry::RetryPolicy,
-    services::{Aliases, Blobs, Images, Remotes, Watches, Works},
+    services::{Aliases, Blobs, Images, Remotes, Watches, Webhooks, Works},
     uses::Uses,
 };
 
@@ -208,6 +208,7 @@ fn api(
         .add_service(BlobServiceServer::new(Blobs(catalog.clone())))
         .add_service(RemoteServiceServer::new(Remotes(catalog.clone())))
         .add_service(WatchServiceServer::new(watches))
+        .add_service(WebhookServiceServer::new(Webhooks(catalog.clone())))
         .add_service(works);
     with_health_and_reflection(routes, &[ALL_DESCRIPTORS], readiness)
 }

@@ -12,6 +12,7 @@ pub(crate) mod snapshots;
 pub(crate) mod sync_runs;
 pub(crate) mod uses;
 pub(crate) mod versions;
+pub(crate) mod webhooks;
 pub(crate) mod work;
 
 use rootstock_model::{Digest, ImageType, Status};

@@ -5,6 +5,7 @@ mod blob;
 mod image;
 mod remote;
 mod watch;
+mod webhook;
 mod work;
 
 pub(crate) use alias::Aliases;
@@ -12,4 +13,5 @@ pub(crate) use blob::Blobs;
 pub(crate) use image::Images;
 pub(crate) use remote::Remotes;
 pub(crate) use watch::Watches;
+pub(crate) use webhook::Webhooks;
 pub(crate) use work::Works;

@@ -11,6 +11,7 @@ use futures::stream;
 use rootstock_model::Id;
 use rootstock_proto::{
     Error,
+    catalog::v1::{WatchRequest, WatchResponse, watch_service_client::WatchServiceClient},
     sync::v1::{self as wire, Lease, work_service_client::WorkServiceClient},
 };
 use rootstock_runtime::{
@@ -18,7 +19,7 @@ use rootstock_runtime::{
     retry::Backoff,
 };
 use tokio::time::Instant;
-use tonic::{Code, Request, Status};
+use tonic::{Code, Request, Status, Streaming};
 
 /// Beyond the wait that was asked for: for the claim itself, and the way there and back.
 const CLAIM_MARGIN: Duration = Duration::from_secs(10);
@@ -29,6 +30,9 @@ const SUBMIT_TIMEOUT: Duration = Duration::from_secs(120);
 const REPORT_BUDGET: Duration = Duration::from_secs(30);
 /// The process is ending, and a lease that is not given back ends by itself.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// A page of changes is some hundred resources.
+const MAX_CHANGES_BYTES: usize = 64 * 1024 * 1024;
 
 /// The calls that the client stack may repeat.
 const REPORTS: &[&str] = &[
@@ -43,6 +47,7 @@ const REPORTS: &[&str] = &[
     "/rootstock.sync.v1.WorkService/TakeRemovals",
     "/rootstock.sync.v1.WorkService/ConfirmRemovals",
     "/rootstock.sync.v1.WorkService/FinishCollect",
+    "/rootstock.sync.v1.WorkService/SaveDelivery",
 ];
 
 /// The options of the client stack that [`run`](crate::run) wants: `base` with the retries that suit
@@ -63,6 +68,7 @@ pub fn client_options(base: ClientOptions) -> ClientOptions {
 #[derive(Debug, Clone)]
 pub(crate) struct Catalog {
     client: WorkServiceClient<ClientStack>,
+    changes: WatchServiceClient<ClientStack>,
     /// Names this worker; unique per process start.
     worker: String,
 }
@@ -81,6 +87,7 @@ pub(crate) enum CatalogError {
 impl Catalog {
     pub(crate) fn new(stack: ClientStack) -> Self {
         Self {
+            changes: WatchServiceClient::new(stack.clone()).max_decoding_message_size(MAX_CHANGES_BYTES),
             client: WorkServiceClient::new(stack),
             worker: format!("sync-{}", Id::generate()),
         }
@@ -202,6 +209,16 @@ impl Catalog {
             combination: Some(combination),
         };
         Ok(self.client.clone().finish_verify(request).await?.into_inner())
+    }
+
+    pub(crate) async fn save_delivery(&self, request: wire::SaveDeliveryRequest) -> Result<(), CatalogError> {
+        self.client.clone().save_delivery(request).await?;
+        Ok(())
+    }
+
+    /// The changes of the catalog.
+    pub(crate) async fn watch(&self, request: WatchRequest) -> Result<Streaming<WatchResponse>, Status> {
+        Ok(self.changes.clone().watch(request).await?.into_inner())
     }
 
     pub(crate) async fn finish_sweep(&self, lease: Lease, removed_uploads: i64) -> Result<(), CatalogError> {

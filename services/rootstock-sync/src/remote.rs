@@ -16,8 +16,9 @@ pub(crate) use blob::{Resume, Validators};
 pub(crate) use body::Body;
 pub(crate) use clients::RemoteClients;
 pub(crate) use document::{Document, Fetched};
-pub(crate) use error::{FetchError, Problem, What};
+pub(crate) use error::{FetchError, Problem, What, root_cause};
 pub use probe::{Content, ImageServer, ProbeError, ProbeKind};
+pub(crate) use retry_after::of as retry_after;
 
 use std::time::Duration;
 

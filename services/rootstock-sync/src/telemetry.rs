@@ -4,6 +4,8 @@ use std::time::Instant;
 
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
+use time::OffsetDateTime;
+
 use crate::work::Kind;
 
 /// Describes the metrics.
@@ -26,6 +28,27 @@ pub(crate) fn describe_metrics() {
         Unit::Bytes,
         "Bytes of blobs received from remotes, those of transfers that failed included, by remote."
     );
+    describe_counter!(
+        "rootstock_sync_events_total",
+        "Events posted to webhooks, by webhook and outcome."
+    );
+    describe_histogram!(
+        "rootstock_sync_event_lag_seconds",
+        Unit::Seconds,
+        "Time from a change to its being taken by a webhook, by webhook."
+    );
+}
+
+/// Counts an event that was posted, and how long after it happened that was.
+pub(crate) fn event(webhook: &str, taken: bool, happened_at: OffsetDateTime) {
+    let outcome = if taken { "taken" } else { "refused" };
+    let webhook = webhook.to_owned();
+    metrics::counter!("rootstock_sync_events_total", "webhook" => webhook.clone(), "outcome" => outcome)
+        .increment(1);
+    if taken {
+        let lag = (OffsetDateTime::now_utc() - happened_at).as_seconds_f64();
+        metrics::histogram!("rootstock_sync_event_lag_seconds", "webhook" => webhook).record(lag.max(0.0));
+    }
 }
 
 /// Counts a piece of work as active while it lives, and its outcome when that is known.

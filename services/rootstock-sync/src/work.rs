@@ -10,7 +10,7 @@ use tracing::{Instrument as _, Span, field};
 
 use crate::{
     catalog::CatalogError,
-    collect,
+    collect, deliver,
     lease::{Held, Loss},
     poll,
     remote::FetchError,
@@ -28,6 +28,7 @@ pub(crate) enum Kind {
     Verify,
     Sweep,
     Collect,
+    Deliver,
 }
 
 impl Kind {
@@ -39,6 +40,7 @@ impl Kind {
             Self::Verify => "verify",
             Self::Sweep => "sweep",
             Self::Collect => "collect",
+            Self::Deliver => "deliver",
         }
     }
 }
@@ -51,6 +53,7 @@ impl From<Kind> for WorkKind {
             Kind::Verify => Self::Verify,
             Kind::Sweep => Self::Sweep,
             Kind::Collect => Self::Collect,
+            Kind::Deliver => Self::Deliver,
         }
     }
 }
@@ -151,8 +154,9 @@ async fn perform(
     task: Option<Task>,
 ) -> Result<&'static str, WorkError> {
     match task {
-        // A transfer has state that is worth being saved, so it looks for the shutdown itself.
+        // These have state that is worth being saved, so they look for the shutdown themselves.
         Some(Task::Transfer(task)) => transfer::transfer(worker, held, task).await,
+        Some(Task::Deliver(task)) => deliver::deliver(worker, held, task).await,
         // The others can be dropped anywhere: they read, and what they report is taken whole or not.
         Some(Task::Poll(task)) => until_shutdown(worker, poll::poll(worker, held, task)).await,
         Some(Task::Verify(task)) => until_shutdown(worker, verify::verify(worker, held, task)).await,
@@ -231,6 +235,7 @@ fn span_of(kind: Kind, work: &Work) -> Span {
         Kind::Verify => tracing::info_span!("verify", work.id = work_id, blob.sha256 = field::Empty),
         Kind::Sweep => tracing::info_span!("sweep", work.id = work_id),
         Kind::Collect => tracing::info_span!("collect", work.id = work_id),
+        Kind::Deliver => tracing::info_span!("deliver", work.id = work_id, webhook.name = field::Empty),
     };
     match &work.task {
         Some(Task::Poll(task)) => {
@@ -244,6 +249,10 @@ fn span_of(kind: Kind, work: &Work) -> Span {
         }
         Some(Task::Verify(task)) => {
             span.record("blob.sha256", hex(&task.root_sha256));
+        }
+        Some(Task::Deliver(task)) => {
+            let name = task.webhook.as_ref().map_or("", |webhook| webhook.name.as_str());
+            span.record("webhook.name", name);
         }
         Some(Task::Sweep(_) | Task::Collect(_)) | None => {}
     }

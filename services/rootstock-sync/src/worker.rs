@@ -22,6 +22,8 @@ use crate::{
 /// The least time between two questions for work that came back empty, should the catalog answer
 /// them without waiting.
 const EMPTY_CLAIM_INTERVAL: Duration = Duration::from_millis(500);
+/// Webhooks delivered to at a time: each costs a stream of changes, and mostly waits.
+const CONCURRENT_WEBHOOKS: usize = 100;
 /// For a catalog that does not say how long a lease holds.
 const DEFAULT_LEASE: Duration = Duration::from_secs(30);
 
@@ -68,7 +70,8 @@ impl Worker {
                 lane(Kind::Transfer),
                 lane(Kind::Verify),
                 lane(Kind::Sweep),
-                lane(Kind::Collect)
+                lane(Kind::Collect),
+                lane(Kind::Deliver)
             );
             ended.cancel();
         };
@@ -144,6 +147,7 @@ impl Worker {
             Kind::Transfer => self.config.concurrent_transfers,
             // They read or list the store: one at a time is no burden to it.
             Kind::Verify | Kind::Sweep | Kind::Collect => 1,
+            Kind::Deliver => CONCURRENT_WEBHOOKS,
         }
     }
 

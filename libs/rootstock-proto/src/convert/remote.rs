@@ -40,7 +40,7 @@ pub fn remote_spec(remote: &wire::Remote) -> Result<RemoteSpec, Error> {
     };
     let name = remote.name.parse::<RemoteName>();
     check("name", name.as_ref().err().map(ToString::to_string));
-    check("url", url_problem(&remote.url));
+    check("url", url_problem(&remote.url, false));
     let protocol_known = matches!(remote.protocol.as_str(), "" | "simplestreams");
     check(
         "protocol",
@@ -73,14 +73,17 @@ pub fn remote_spec(remote: &wire::Remote) -> Result<RemoteSpec, Error> {
     }
 }
 
-fn url_problem(url: &str) -> Option<String> {
+/// What is wrong with a URL, if anything. A remote's base takes no query.
+pub(super) fn url_problem(url: &str, allow_query: bool) -> Option<String> {
     let rest = url
         .strip_prefix("https://")
         .or_else(|| url.strip_prefix("http://"));
     let problem = match rest {
         None => "must begin with https:// or http://",
         Some(rest) if rest.is_empty() || rest.starts_with('/') => "names no host",
-        Some(rest) if rest.contains(['?', '#']) => "must not have a query or a fragment",
+        Some(rest) if rest.contains('#') || rest.contains('?') && !allow_query => {
+            "must not have a query or a fragment"
+        }
         Some(rest) if rest.chars().any(|c| c.is_whitespace() || c.is_control()) => "holds white space",
         Some(rest) if rest.split('/').next().is_some_and(|host| host.contains('@')) => {
             "must not hold a user or a password"
@@ -199,7 +202,7 @@ mod tests {
             ("https://host/?x=1", false),
             ("https://ho st", false),
         ] {
-            assert_eq!(url_problem(url).is_none(), ok, "{url}");
+            assert_eq!(url_problem(url, false).is_none(), ok, "{url}");
         }
     }
 }

@@ -220,6 +220,17 @@ pub(crate) async fn again_after(
     Ok(())
 }
 
+/// Forgets the failures of work that goes on under its lease: it did something right meanwhile.
+pub(crate) async fn forget_failures(connection: &mut PgConnection, work_id: i64) -> Result<(), Failure> {
+    sqlx::query!(
+        "UPDATE work SET failed_attempts = 0, last_error = '' WHERE id = $1",
+        work_id,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 /// Records a failure; `delay` is the wait before the next attempt, `None` that there is none.
 pub(crate) async fn fail(
     connection: &mut PgConnection,

@@ -13,9 +13,9 @@ use rootstock_proto::{
         FinishPollResponse, FinishSweepRequest, FinishSweepResponse, FinishTransferRequest,
         FinishTransferResponse, FinishVerifyRequest, FinishVerifyResponse, HeartbeatRequest,
         HeartbeatResponse, ReleaseRequest, ReleaseResponse, ReportObjectsRequest, ReportObjectsResponse,
-        SaveJournalRequest, SaveJournalResponse, SubmitSnapshotRequest, SubmitSnapshotResponse,
-        TakeRemovalsRequest, TakeRemovalsResponse, WorkKind, submit_snapshot_request::Part,
-        work_service_server::WorkService,
+        SaveDeliveryRequest, SaveDeliveryResponse, SaveJournalRequest, SaveJournalResponse,
+        SubmitSnapshotRequest, SubmitSnapshotResponse, TakeRemovalsRequest, TakeRemovalsResponse, WorkKind,
+        submit_snapshot_request::Part, work_service_server::WorkService,
     },
 };
 use rootstock_runtime::Shutdown;
@@ -27,7 +27,7 @@ use crate::{
     metrics,
     queries::{
         blobs::{self, Combination},
-        remotes, settings, sync_runs, versions,
+        remotes, settings, sync_runs, versions, webhooks,
         work::{self, Held, Lease},
     },
     snapshot::{self, Submission},
@@ -152,6 +152,36 @@ impl WorkService for Works {
     ) -> Result<Response<FinishVerifyResponse>, tonic::Status> {
         let activated_versions = finish_verify(&self.catalog, request.into_inner()).await?;
         Ok(Response::new(FinishVerifyResponse { activated_versions }))
+    }
+
+    async fn save_delivery(
+        &self,
+        request: Request<SaveDeliveryRequest>,
+    ) -> Result<Response<SaveDeliveryResponse>, tonic::Status> {
+        let request = request.into_inner();
+        let mut transaction = self.catalog.pool.begin().await.map_err(Failure::from)?;
+        let held = work::fence(&mut transaction, lease(request.lease)).await?;
+        expect_kind(&held, WorkKind::Deliver)?;
+        let webhook_id = tasks::subject_webhook(&held.subject)?;
+        let SaveDeliveryRequest {
+            delivered_revision,
+            delivered,
+            pinged,
+            ..
+        } = request;
+        webhooks::delivered(
+            &mut transaction,
+            webhook_id,
+            delivered_revision,
+            delivered,
+            pinged,
+        )
+        .await?;
+        if delivered && held.failed_attempts > 0 {
+            work::forget_failures(&mut transaction, lease(request.lease).work_id).await?;
+        }
+        transaction.commit().await.map_err(Failure::from)?;
+        Ok(Response::new(SaveDeliveryResponse {}))
     }
 
     async fn finish_sweep(

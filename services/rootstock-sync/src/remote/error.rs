@@ -344,7 +344,7 @@ fn hint(what: What, problem: &Problem) -> &'static str {
 }
 
 /// The innermost cause, which says what happened; what is around it says where.
-pub(super) fn root_cause(error: &(dyn StdError + 'static)) -> String {
+pub(crate) fn root_cause(error: &(dyn StdError + 'static)) -> String {
     chain(error).last().map_or_else(String::new, ToString::to_string)
 }
 

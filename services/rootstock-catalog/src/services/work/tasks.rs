@@ -14,7 +14,7 @@ use crate::{
     failure::Failure,
     metrics,
     queries::{
-        remotes, settings, sync_runs,
+        remotes, settings, sync_runs, webhooks,
         work::{self, Claimed},
     },
     snapshot::subject_remote,
@@ -29,6 +29,13 @@ pub(super) fn subject_blob(subject: &str) -> Result<Digest, Failure> {
     subject
         .parse()
         .map_err(|_| Failure::Corrupt(format!("transfer of {subject:?}")))
+}
+
+/// The webhook of a delivery's subject.
+pub(super) fn subject_webhook(subject: &str) -> Result<i64, Failure> {
+    subject
+        .parse()
+        .map_err(|_| Failure::Corrupt(format!("delivery to {subject:?}")))
 }
 
 /// Claims work that is due, with all that a worker must know to do it. Work that nobody wants any
@@ -50,6 +57,7 @@ pub(super) async fn claim(
             Ok(WorkKind::Verify) => verify(&piece)?,
             Ok(WorkKind::Sweep) => Some(sweep(&mut transaction, catalog.sweep_min_age).await?),
             Ok(WorkKind::Collect) => Some(Task::Collect(wire::CollectTask {})),
+            Ok(WorkKind::Deliver) => deliver(&mut transaction, &piece).await?,
             Ok(_) | Err(_) => None,
         };
         match task {
@@ -143,6 +151,18 @@ fn verify(piece: &Claimed) -> Result<Option<Task>, Failure> {
     Ok(Some(Task::Verify(wire::VerifyTask {
         metadata_sha256: digest_bytes(&metadata),
         root_sha256: digest_bytes(&root),
+    })))
+}
+
+async fn deliver(connection: &mut PgConnection, piece: &Claimed) -> Result<Option<Task>, Failure> {
+    let Some(row) = webhooks::by_id(connection, subject_webhook(&piece.subject)?).await? else {
+        return Ok(None);
+    };
+    let status = row.webhook.status.clone().unwrap_or_default();
+    Ok(Some(Task::Deliver(wire::DeliverTask {
+        webhook: Some(row.webhook),
+        delivered_revision: status.delivered_revision,
+        ping: status.ping_pending,
     })))
 }
 

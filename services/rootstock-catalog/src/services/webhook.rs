@@ -1,0 +1,248 @@
+//! `WebhookService`. Webhooks are nothing that the catalog promises to watchers, so that a change of
+//! one has no revision.
+
+use rand::RngCore as _;
+use rootstock_proto::{
+    Error, ResourceKind,
+    catalog::v1::{
+        self as wire, CreateWebhookRequest, CreateWebhookResponse, DeleteWebhookRequest,
+        DeleteWebhookResponse, GetWebhookRequest, GetWebhookResponse, ListWebhooksRequest,
+        ListWebhooksResponse, TestWebhookRequest, TestWebhookResponse, UpdateWebhookRequest,
+        UpdateWebhookResponse, webhook_service_server::WebhookService,
+    },
+    convert,
+};
+use sqlx::PgConnection;
+use tonic::{Request, Response};
+
+use crate::{
+    Catalog,
+    failure::Failure,
+    feed,
+    queries::webhooks::{self, WebhookRow},
+    request::{self, PageStart},
+};
+
+/// Bytes of a secret that is made up here.
+const SECRET_BYTES: usize = 32;
+/// What an update may change.
+const MUTABLE: [&str; 6] = ["url", "secret", "kinds", "name_glob", "ca_pem", "disabled"];
+
+/// The service.
+pub(crate) struct Webhooks(pub Catalog);
+
+#[tonic::async_trait]
+impl WebhookService for Webhooks {
+    async fn create_webhook(
+        &self,
+        request: Request<CreateWebhookRequest>,
+    ) -> Result<Response<CreateWebhookResponse>, tonic::Status> {
+        Ok(Response::new(create(&self.0, request.into_inner()).await?))
+    }
+
+    async fn get_webhook(
+        &self,
+        request: Request<GetWebhookRequest>,
+    ) -> Result<Response<GetWebhookResponse>, tonic::Status> {
+        let name = request.into_inner().name;
+        let mut connection = self.0.pool.acquire().await.map_err(Failure::from)?;
+        let webhook = Some(shown(&mut connection, &name).await?);
+        Ok(Response::new(GetWebhookResponse { webhook }))
+    }
+
+    async fn list_webhooks(
+        &self,
+        request: Request<ListWebhooksRequest>,
+    ) -> Result<Response<ListWebhooksResponse>, tonic::Status> {
+        let request = request.into_inner();
+        let limit = request::page_size(request.page_size).map_err(Failure::from)?;
+        let start = PageStart::parse(&request.page_token, 1).map_err(Failure::from)?;
+        let mut connection = self.0.pool.acquire().await.map_err(Failure::from)?;
+        let mut rows = webhooks::page(&mut connection, start.part(0), limit + 1).await?;
+        let more = request::has_next(&mut rows, limit);
+        let last = rows.last().filter(|_| more);
+        let next_page_token = last.map(|row| PageStart::after(&[&row.webhook.name]));
+        Ok(Response::new(ListWebhooksResponse {
+            webhooks: rows.into_iter().map(without_secret).collect(),
+            next_page_token: next_page_token.unwrap_or_default(),
+        }))
+    }
+
+    async fn update_webhook(
+        &self,
+        request: Request<UpdateWebhookRequest>,
+    ) -> Result<Response<UpdateWebhookResponse>, tonic::Status> {
+        let webhook = Some(update(&self.0, request.into_inner()).await?);
+        Ok(Response::new(UpdateWebhookResponse { webhook }))
+    }
+
+    async fn delete_webhook(
+        &self,
+        request: Request<DeleteWebhookRequest>,
+    ) -> Result<Response<DeleteWebhookResponse>, tonic::Status> {
+        delete(&self.0, &request.into_inner().name).await?;
+        Ok(Response::new(DeleteWebhookResponse {}))
+    }
+
+    async fn test_webhook(
+        &self,
+        request: Request<TestWebhookRequest>,
+    ) -> Result<Response<TestWebhookResponse>, tonic::Status> {
+        let webhook = Some(ping(&self.0, &request.into_inner().name).await?);
+        Ok(Response::new(TestWebhookResponse { webhook }))
+    }
+}
+
+fn without_secret(row: WebhookRow) -> wire::Webhook {
+    wire::Webhook {
+        secret: String::new(),
+        ..row.webhook
+    }
+}
+
+async fn shown(connection: &mut PgConnection, name: &str) -> Result<wire::Webhook, Failure> {
+    let row = webhooks::by_name(connection, name).await?;
+    let row = row.ok_or_else(|| Error::not_found(ResourceKind::Webhook, name))?;
+    Ok(without_secret(row))
+}
+
+async fn locked(connection: &mut PgConnection, name: &str) -> Result<WebhookRow, Failure> {
+    let row = webhooks::lock_by_name(connection, name).await?;
+    row.ok_or_else(|| Error::not_found(ResourceKind::Webhook, name).into())
+}
+
+async fn create(catalog: &Catalog, request: CreateWebhookRequest) -> Result<CreateWebhookResponse, Failure> {
+    let mut webhook = request.webhook.unwrap_or_default();
+    let made_up = webhook.secret.is_empty();
+    if made_up {
+        webhook.secret = new_secret();
+    }
+    convert::check_webhook(&webhook)?;
+    let newest = feed::current_revision(&catalog.pool).await?;
+    let delivered = match request.from_revision {
+        0 => newest,
+        from => {
+            let oldest = feed::oldest_revision(&catalog.pool).await?;
+            if !(oldest..=newest + 1).contains(&from) {
+                return Err(Error::RevisionOutOfRange { oldest, newest }.into());
+            }
+            from - 1
+        }
+    };
+    let mut transaction = catalog.pool.begin().await?;
+    let Some(id) = webhooks::create(&mut transaction, &webhook, delivered).await? else {
+        let row = locked(&mut transaction, &webhook.name).await?;
+        // The same again is a retry. A secret that was made up is told once: whoever lost that answer
+        // sets another one.
+        return match is_same(&row.webhook, &webhook, made_up) {
+            true => Ok(CreateWebhookResponse {
+                webhook: Some(without_secret(row)),
+                secret: String::new(),
+            }),
+            false => Err(Error::AlreadyExists {
+                kind: ResourceKind::Webhook,
+                name: webhook.name,
+            }
+            .into()),
+        };
+    };
+    webhooks::restart_delivery(&mut transaction, id, webhook.disabled).await?;
+    let created = shown(&mut transaction, &webhook.name).await?;
+    transaction.commit().await?;
+    tracing::info!(webhook.name = webhook.name, "webhook added");
+    Ok(CreateWebhookResponse {
+        webhook: Some(created),
+        secret: if made_up { webhook.secret } else { String::new() },
+    })
+}
+
+fn is_same(known: &wire::Webhook, wanted: &wire::Webhook, any_secret: bool) -> bool {
+    let what = |webhook: &wire::Webhook| {
+        (
+            webhook.url.clone(),
+            webhook.kinds.clone(),
+            webhook.name_glob.clone(),
+            webhook.ca_pem.clone(),
+            webhook.disabled,
+        )
+    };
+    what(known) == what(wanted) && (any_secret || known.secret == wanted.secret)
+}
+
+async fn update(catalog: &Catalog, request: UpdateWebhookRequest) -> Result<wire::Webhook, Failure> {
+    let wanted = request.webhook.unwrap_or_default();
+    let paths = request.update_mask.map(|mask| mask.paths).unwrap_or_default();
+    if paths.is_empty() {
+        let problem = format!("is required; it may name {}", MUTABLE.join(", "));
+        return Err(Error::invalid("update_mask", problem).into());
+    }
+    let mut transaction = catalog.pool.begin().await?;
+    let row = locked(&mut transaction, &wanted.name).await?;
+    if !wanted.etag.is_empty() && wanted.etag != row.webhook.etag {
+        return Err(Error::StaleEtag {
+            kind: ResourceKind::Webhook,
+            name: wanted.name,
+        }
+        .into());
+    }
+    let mut webhook = row.webhook.clone();
+    for (index, path) in paths.iter().enumerate() {
+        match path.as_str() {
+            "url" => webhook.url.clone_from(&wanted.url),
+            "secret" => webhook.secret.clone_from(&wanted.secret),
+            "kinds" => webhook.kinds.clone_from(&wanted.kinds),
+            "name_glob" => webhook.name_glob.clone_from(&wanted.name_glob),
+            "ca_pem" => webhook.ca_pem.clone_from(&wanted.ca_pem),
+            "disabled" => webhook.disabled = wanted.disabled,
+            other => {
+                let problem = format!("{other:?} cannot be changed; what can: {}", MUTABLE.join(", "));
+                return Err(Error::invalid(format!("update_mask.paths[{index}]"), problem).into());
+            }
+        }
+    }
+    convert::check_webhook(&webhook)?;
+    if webhook != row.webhook {
+        webhooks::update(&mut transaction, row.id, &webhook).await?;
+        webhooks::restart_delivery(&mut transaction, row.id, webhook.disabled).await?;
+    }
+    let updated = shown(&mut transaction, &webhook.name).await?;
+    transaction.commit().await?;
+    Ok(updated)
+}
+
+async fn delete(catalog: &Catalog, name: &str) -> Result<(), Failure> {
+    let mut transaction = catalog.pool.begin().await?;
+    let row = locked(&mut transaction, name).await?;
+    webhooks::restart_delivery(&mut transaction, row.id, true).await?;
+    webhooks::delete(&mut transaction, row.id).await?;
+    transaction.commit().await?;
+    tracing::info!(webhook.name = name, "webhook removed");
+    Ok(())
+}
+
+async fn ping(catalog: &Catalog, name: &str) -> Result<wire::Webhook, Failure> {
+    let mut transaction = catalog.pool.begin().await?;
+    let row = locked(&mut transaction, name).await?;
+    if row.webhook.disabled {
+        let message = format!(
+            "webhook {name:?} is disabled: enable it first (`rootstock webhook update {name} --enable`)"
+        );
+        return Err(Error::refused(rootstock_proto::Refusal::Disabled, message).into());
+    }
+    webhooks::ask_for_ping(&mut transaction, row.id).await?;
+    webhooks::restart_delivery(&mut transaction, row.id, false).await?;
+    let webhook = shown(&mut transaction, name).await?;
+    transaction.commit().await?;
+    Ok(webhook)
+}
+
+/// In the form of Standard Webhooks, so that every library for it takes it.
+fn new_secret() -> String {
+    use base64::Engine as _;
+    let mut bytes = [0; SECRET_BYTES];
+    rand::rng().fill_bytes(&mut bytes);
+    format!(
+        "whsec_{}",
+        base64::engine::general_purpose::STANDARD.encode(bytes)
+    )
+}

@@ -1,7 +1,7 @@
 # Thin names for cargo commands and scripts: `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test bench lint fmt sqlx-prepare
+.PHONY: help setup run demo test bench man lint fmt sqlx-prepare
 
 # What scripts/setup installs comes first.
 export PATH := $(CURDIR)/.tools/bin:$(PATH)
@@ -37,6 +37,10 @@ bench: ## Measure mirroring and polling beside curl and sstream-mirror
 	scripts/setup bench
 	cargo build --workspace --release
 	$(or $(CARGO_TARGET_DIR),target)/release/bench
+
+man: ## Write the manual pages to target/man
+	cargo build --workspace
+	$(or $(CARGO_TARGET_DIR),target)/debug/rootstock man $(or $(CARGO_TARGET_DIR),target)/man
 
 lint: ## Check format, clippy, contracts and prepared queries
 	scripts/setup lint

@@ -3,7 +3,10 @@
 
 mod commands;
 mod configuration;
+mod confirmation;
+mod formats;
 mod services;
+mod shells;
 mod standalone;
 
 use std::process::Output;

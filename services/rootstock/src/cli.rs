@@ -3,26 +3,37 @@
 //! Standard output is for results, standard error for everything else. A failure is one line; see
 //! [`Failure`] for the exit codes.
 
+mod application;
+mod blob;
+mod change;
 mod client;
+mod completion;
+mod confirm;
 mod failure;
 mod human;
 mod image;
+mod input;
 mod interrupt;
 mod left_out;
 mod lint;
+mod man;
 mod output;
 mod process;
 mod progress;
 mod record;
 mod remote;
+mod secret;
+mod setting;
 mod table;
+mod transfer;
 mod transfers;
 mod watch;
 
 use std::{future::Future, process::ExitCode};
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, FromArgMatches as _, parser::ValueSource};
 
+use client::ClientArgs;
 pub use failure::{Failure, Kind};
 
 const EXAMPLES: &str = "\
@@ -31,8 +42,11 @@ Examples:
   rootstock remote add images https://images.linuxcontainers.org --include os=alpine
   rootstock remote sync images --wait   mirror it now
   rootstock image list                  what there is
+  rootstock image rollback alpine/3.24 --reason 'broken DNS'
+  rootstock completion bash             a script that completes commands and names
 
-Exit codes: 0 done, 1 refused or failed, 2 not understood, 3 not found, 4 server not reachable.";
+Exit codes: 0 done, 1 refused or failed, 2 not understood, 3 not found, 4 server not reachable,
+130 ended with Ctrl-C.";
 
 /// An image catalog for Incus and LXD fleets
 ///
@@ -42,6 +56,8 @@ Exit codes: 0 done, 1 refused or failed, 2 not understood, 3 not found, 4 server
 #[command(name = "rootstock", version, after_help = EXAMPLES, max_term_width = 110)]
 #[command(subcommand_required = true, arg_required_else_help = true)]
 struct Cli {
+    #[command(flatten)]
+    client: ClientArgs,
     #[command(subcommand)]
     command: Command,
 }
@@ -53,15 +69,47 @@ enum Command {
     Migrate(process::MigrateArgs),
     CheckConfig(process::CheckConfigArgs),
     Healthcheck(process::HealthcheckArgs),
-    Remote(remote::RemoteArgs),
     Image(image::ImageArgs),
+    Remote(remote::RemoteArgs),
+    Application(application::ApplicationArgs),
+    Config(setting::ConfigArgs),
+    Blob(blob::BlobArgs),
+    Transfer(transfer::TransferArgs),
     Watch(watch::WatchArgs),
     Lint(lint::LintArgs),
+    Completion(completion::CompletionArgs),
+    Man(man::ManArgs),
+}
+
+impl Command {
+    /// Which of the global flags about servers and output it does not heed.
+    fn unheeded(&self) -> &'static [&'static str] {
+        match self {
+            Self::Standalone(_)
+            | Self::Serve(_)
+            | Self::Migrate(_)
+            | Self::CheckConfig(_)
+            | Self::Healthcheck(_)
+            | Self::Completion(_)
+            | Self::Man(_) => &["server", "server_ca", "format"],
+            Self::Lint(_) => &["server", "server_ca"],
+            Self::Image(_)
+            | Self::Remote(_)
+            | Self::Application(_)
+            | Self::Config(_)
+            | Self::Blob(_)
+            | Self::Transfer(_)
+            | Self::Watch(_) => &[],
+        }
+    }
 }
 
 /// Runs what this process was called with.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    if completion::answer() {
+        return ExitCode::SUCCESS;
+    }
+    let cli = match parse(std::env::args_os()) {
         Ok(cli) => cli,
         Err(problem) => {
             // Help goes to standard output and ends well; nobody may be there to read either.
@@ -71,13 +119,8 @@ pub fn main() -> ExitCode {
     };
     // Every TLS connection of this process uses it. That one is installed already cannot be.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let debug = match &cli.command {
-        Command::Remote(args) => args.client().debug,
-        Command::Image(args) => args.client().debug,
-        Command::Watch(args) => args.client().debug,
-        _ => false,
-    };
-    match run(cli.command) {
+    let debug = cli.client.debug;
+    match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             tell(&failure, debug);
@@ -86,17 +129,47 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command) -> Result<(), Failure> {
+/// Reads the words of a command line.
+fn parse<I>(words: I) -> Result<Cli, clap::Error>
+where
+    I: IntoIterator,
+    I::Item: Into<std::ffi::OsString> + Clone,
+{
+    let mut command = Cli::command();
+    let matches = command.try_get_matches_from_mut(words)?;
+    let cli = Cli::from_arg_matches(&matches).map_err(|problem| problem.format(&mut command))?;
+    // Global flags are taken everywhere: one that would do nothing is a mistake.
+    for flag in cli.command.unheeded() {
+        if given(&matches, flag) {
+            let problem = format!("--{} does nothing to this command", flag.replace('_', "-"));
+            return Err(command.error(clap::error::ErrorKind::ArgumentConflict, problem));
+        }
+    }
+    Ok(cli)
+}
+
+fn given(matches: &clap::ArgMatches, flag: &str) -> bool {
+    matches.value_source(flag) == Some(ValueSource::CommandLine)
+        || matches.subcommand().is_some_and(|(_, of)| given(of, flag))
+}
+
+fn run(Cli { client, command }: Cli) -> Result<(), Failure> {
     match command {
         Command::Standalone(args) => args.run(),
         Command::Serve(args) => args.run(),
         Command::Migrate(args) => args.run(),
         Command::CheckConfig(args) => args.run(),
         Command::Healthcheck(args) => block_on(args.run()),
-        Command::Remote(args) => block_on(args.run()),
-        Command::Image(args) => block_on(args.run()),
-        Command::Watch(args) => block_on(args.run()),
-        Command::Lint(args) => block_on(args.run()),
+        Command::Image(args) => block_on(args.run(&client)),
+        Command::Remote(args) => block_on(args.run(&client)),
+        Command::Application(args) => block_on(args.run(&client)),
+        Command::Config(args) => block_on(args.run(&client)),
+        Command::Blob(args) => block_on(args.run(&client)),
+        Command::Transfer(args) => block_on(args.run(&client)),
+        Command::Watch(args) => block_on(args.run(&client)),
+        Command::Lint(args) => block_on(args.run(client.format)),
+        Command::Completion(args) => args.run(),
+        Command::Man(args) => args.run(),
     }
 }
 
@@ -131,72 +204,4 @@ fn exit_code(code: i32) -> ExitCode {
 }
 
 #[cfg(test)]
-mod tests {
-    use clap::CommandFactory as _;
-
-    use super::*;
-
-    #[test]
-    fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn what_operators_type_is_understood() {
-        for line in [
-            "standalone",
-            "standalone --data-dir /srv --grpc-listen 127.0.0.1:0 --http-listen [::]:8443 --admin-listen 127.0.0.1:0",
-            "serve catalog --config rootstock.toml --log-format json --log-filter info,sqlx=warn",
-            "serve sync",
-            "serve gateway",
-            "migrate",
-            "check-config",
-            "healthcheck --admin 127.0.0.1:9090",
-            "remote add lab https://lab --include os=debian --include os=alp* --exclude type=virtual-machine \
-             --mode on-demand --keep-versions 3 --update-interval 90s --ca ca.pem --insecure",
-            "remote --server http://127.0.0.1:1 list --format yaml",
-            "remote ls",
-            "remote show lab --left-out",
-            "remote remove lab",
-            "remote sync lab --plan",
-            "remote sync lab --wait --force",
-            "image list --remote lab --type vm --status active debian*",
-            "image show debian/12 --vm --format json",
-            "image fetch debian/12 --version 3 --wait",
-            "watch --from-revision 7 --format json",
-            "watch --initial-state --debug",
-            "lint https://lab/images --blobs --ca ca.pem --insecure --product debian:* --product alpine:* --format json",
-            "lint ./tree --index-only",
-        ] {
-            let words = std::iter::once("rootstock").chain(line.split_whitespace());
-            Cli::try_parse_from(words).unwrap_or_else(|problem| panic!("{line}: {problem}"));
-        }
-    }
-
-    #[test]
-    fn mistakes_are_told_as_usage() {
-        for line in [
-            "",
-            "nonsense",
-            "serve",
-            "serve everything",
-            "remote add lab",
-            "remote add lab https://lab --include flavour=x",
-            "remote add lab https://lab --keep-versions 0",
-            "remote add lab https://lab --update-interval 5",
-            "remote sync lab --plan --wait",
-            "image list --status sleepy",
-            "image list --type pod",
-            "watch --from-revision 0",
-            "watch --from-revision 1 --initial-state",
-            "healthcheck --admin nowhere",
-            "lint",
-            "lint ./tree --blobs --index-only",
-            "lint ./tree --product [",
-        ] {
-            let words = std::iter::once("rootstock").chain(line.split_whitespace());
-            let problem = Cli::try_parse_from(words).expect_err(line);
-            assert_eq!(problem.exit_code(), 2, "{line}");
-        }
-    }
-}
+mod tests;

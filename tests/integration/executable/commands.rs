@@ -13,7 +13,7 @@ use super::failure;
 const SERIAL: &str = "20260101_0524";
 
 /// A server with one Debian container, whose root lies at the path that is returned.
-fn small_remote() -> anyhow::Result<(FakeRemote, String)> {
+pub(super) fn small_remote() -> anyhow::Result<(FakeRemote, String)> {
     let mut tree = Tree::default();
     let debian = tree.add_product(Product::new("Debian", "bookworm", "amd64"));
     tree.add_version(
@@ -26,7 +26,11 @@ fn small_remote() -> anyhow::Result<(FakeRemote, String)> {
     Ok((remote, root))
 }
 
-async fn add(standalone: &Standalone, remote: &FakeRemote, more: &[&str]) -> anyhow::Result<String> {
+pub(super) async fn add(
+    standalone: &Standalone,
+    remote: &FakeRemote,
+    more: &[&str],
+) -> anyhow::Result<String> {
     let directory = tempfile::tempdir()?;
     let ca = directory.path().join("ca.pem");
     std::fs::write(&ca, remote.ca_pem())?;

@@ -3,12 +3,14 @@
 use std::{future::Future, path::PathBuf, time::Duration};
 
 use rootstock_proto::catalog::v1::{
-    image_service_client::ImageServiceClient, remote_service_client::RemoteServiceClient,
+    alias_service_client::AliasServiceClient, application_service_client::ApplicationServiceClient,
+    blob_service_client::BlobServiceClient, image_service_client::ImageServiceClient,
+    remote_service_client::RemoteServiceClient, setting_service_client::SettingServiceClient,
     watch_service_client::WatchServiceClient,
 };
 use rootstock_runtime::grpc::client::{ClientOptions, ClientStack, connect_lazy};
 use tokio::time::{Instant, sleep};
-use tonic::Status;
+use tonic::{Response, Status};
 
 use super::{Failure, Kind, output::Format};
 
@@ -46,8 +48,9 @@ pub(super) struct ClientArgs {
     )]
     server_ca: Option<PathBuf>,
 
-    /// How results are written
-    #[arg(long, global = true, value_enum, default_value_t = Format::Table)]
+    /// How results are written: for people, or for programs
+    #[arg(long, global = true, value_enum, default_value_t = Format::Table, hide_possible_values = true)]
+    #[arg(value_name = "table|json|yaml|csv")]
     pub(super) format: Format,
 
     /// Say more about what went wrong
@@ -100,9 +103,43 @@ impl Client {
         RemoteServiceClient::new(self.stack.clone()).max_decoding_message_size(MAX_ANSWER_BYTES)
     }
 
+    /// Aliases.
+    pub(super) fn aliases(&self) -> AliasServiceClient<ClientStack> {
+        AliasServiceClient::new(self.stack.clone()).max_decoding_message_size(MAX_ANSWER_BYTES)
+    }
+
+    /// Applications.
+    pub(super) fn applications(&self) -> ApplicationServiceClient<ClientStack> {
+        ApplicationServiceClient::new(self.stack.clone()).max_decoding_message_size(MAX_ANSWER_BYTES)
+    }
+
+    /// Settings.
+    pub(super) fn settings(&self) -> SettingServiceClient<ClientStack> {
+        SettingServiceClient::new(self.stack.clone())
+    }
+
+    /// Blobs.
+    pub(super) fn blobs(&self) -> BlobServiceClient<ClientStack> {
+        BlobServiceClient::new(self.stack.clone()).max_decoding_message_size(MAX_ANSWER_BYTES)
+    }
+
     /// Changes.
     pub(super) fn changes(&self) -> WatchServiceClient<ClientStack> {
         WatchServiceClient::new(self.stack.clone()).max_decoding_message_size(MAX_ANSWER_BYTES)
+    }
+
+    /// The answer to a call.
+    ///
+    /// # Errors
+    /// What the server's status means to the user.
+    pub(super) async fn call<T>(
+        &self,
+        call: impl Future<Output = Result<Response<T>, Status>>,
+    ) -> Result<T, Failure> {
+        match call.await {
+            Ok(answer) => Ok(answer.into_inner()),
+            Err(status) => Err(self.failure(&status)),
+        }
     }
 
     /// What a status means to the user.

@@ -134,7 +134,10 @@ fn explain(error: &Error) -> (Kind, String) {
                 ResourceKind::Application => ": \"rootstock application list\" shows what there is",
                 ResourceKind::Setting => ": \"rootstock config show\" shows what there is",
                 ResourceKind::Webhook => ": \"rootstock webhook list\" shows what there is",
-                ResourceKind::Product | ResourceKind::Blob | ResourceKind::SyncRun | ResourceKind::Work => "",
+                ResourceKind::Product => {
+                    ": \"rootstock image list --status available\" and \"rootstock remote show\" tell what is offered"
+                }
+                ResourceKind::Blob | ResourceKind::SyncRun | ResourceKind::Work => "",
             };
             (Kind::NotFound, format!("{error}{next}"))
         }
@@ -169,7 +172,9 @@ fn explain_foreign(status: &Status, server: &str) -> (Kind, String) {
         Code::Unimplemented => (
             Kind::Failed,
             format!(
-                "{server} does not know this call: is it Rootstock, of the same version as this command?"
+                "{server} does not know this call: it is older than this command (bring it to version {}), or \
+                 not Rootstock",
+                env!("CARGO_PKG_VERSION")
             ),
         ),
         code => (Kind::Failed, format!("{server} answered {code:?}: {said}")),

@@ -56,10 +56,6 @@ pub(super) struct LintArgs {
     /// Trust any certificate of the server
     #[arg(long)]
     insecure: bool,
-
-    /// How findings are printed
-    #[arg(long, value_enum, default_value_t)]
-    format: Format,
 }
 
 fn glob(text: &str) -> Result<GlobMatcher, String> {
@@ -69,11 +65,11 @@ fn glob(text: &str) -> Result<GlobMatcher, String> {
 }
 
 impl LintArgs {
-    pub(super) async fn run(self) -> Result<(), Failure> {
-        or_interrupted(self.check(), "stopped before everything was looked at").await
+    pub(super) async fn run(self, format: Format) -> Result<(), Failure> {
+        or_interrupted(self.check(format), "stopped before everything was looked at").await
     }
 
-    async fn check(self) -> Result<(), Failure> {
+    async fn check(self, format: Format) -> Result<(), Failure> {
         let (source, index) = Source::open(&self.target, self.ca.as_deref(), self.insecure).await?;
         let wanted = |product: &str| {
             self.products.is_empty() || self.products.iter().any(|glob| glob.is_match(product))
@@ -85,7 +81,7 @@ impl LintArgs {
             (false, true) => files::read(&source, &mut report).await?,
         };
         report.sort();
-        show::print(self.format, &self.target, &report, &seen)?;
+        show::print(format, &self.target, &report, &seen)?;
         match report.count(Severity::Error) {
             0 => Ok(()),
             errors => {

@@ -8,6 +8,7 @@ use tokio::time::timeout;
 use super::{
     Failure,
     client::{Client, ClientArgs},
+    input::ChangeKinds,
     interrupt::or_interrupted,
     output,
     record::ChangeRecord,
@@ -20,6 +21,7 @@ const EXAMPLES: &str = "\
 Examples:
   rootstock watch                         from now on, one line per change
   rootstock watch --from-revision 4711    what happened since, then from now on
+  rootstock watch --kind image,version --name 'debian*'
   rootstock watch --format json           one JSON object per line, for programs";
 
 /// Follow the catalog's changes
@@ -29,9 +31,6 @@ Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct WatchArgs {
-    #[command(flatten)]
-    client: ClientArgs,
-
     /// Begin with this revision instead of what comes next
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(1..))]
     from_revision: Option<i64>,
@@ -39,21 +38,23 @@ pub(super) struct WatchArgs {
     /// Begin with everything that is there
     #[arg(long, conflicts_with = "from_revision")]
     initial_state: bool,
+
+    #[command(flatten)]
+    kinds: ChangeKinds,
+
+    /// Only changes of what has a name like this (* and ?): of an image its versions too, of a setting its key
+    #[arg(long, value_name = "GLOB")]
+    name: Option<String>,
 }
 
 impl WatchArgs {
-    /// The flags about server and output.
-    pub(super) fn client(&self) -> &ClientArgs {
-        &self.client
-    }
-
     /// Runs the command.
     ///
     /// # Errors
     /// See [`Failure`]; it ends in no other way.
-    pub(super) async fn run(self) -> Result<(), Failure> {
+    pub(super) async fn run(self, args: &ClientArgs) -> Result<(), Failure> {
         let mut last_revision = None;
-        let outcome = or_interrupted(self.follow(&mut last_revision), "").await;
+        let outcome = or_interrupted(self.follow(args, &mut last_revision), "").await;
         if let Some(revision) = last_revision {
             output::note(&format!(
                 "\"rootstock watch --from-revision {}\" goes on from here",
@@ -63,12 +64,13 @@ impl WatchArgs {
         outcome
     }
 
-    async fn follow(&self, last_revision: &mut Option<i64>) -> Result<(), Failure> {
-        let client = Client::new(&self.client)?;
+    async fn follow(&self, args: &ClientArgs, last_revision: &mut Option<i64>) -> Result<(), Failure> {
+        let client = Client::new(args)?;
         let request = WatchRequest {
             from_revision: self.from_revision.unwrap_or_default(),
             initial_state: self.initial_state,
-            ..WatchRequest::default()
+            kinds: self.kinds.wire(),
+            name: self.name.clone().unwrap_or_default(),
         };
         let answer = client
             .changes()
@@ -76,6 +78,7 @@ impl WatchArgs {
             .await
             .map_err(|status| client.failure(&status))?;
         let mut stream = answer.into_inner();
+        output::begin_sequence::<ChangeRecord>(args.format)?;
         loop {
             let next = timeout(SILENCE_LIMIT, stream.message()).await.map_err(|_| {
                 Failure::failed(format!("no sign of life from the server for {SILENCE_LIMIT:?}"))
@@ -87,7 +90,7 @@ impl WatchArgs {
             };
             for change in part.changes {
                 let record = ChangeRecord::from(change);
-                output::print_next(self.client.format, &record, || record.line())?;
+                output::print_next(args.format, &record, || record.line())?;
             }
             if part.revision > 0 {
                 *last_revision = Some(part.revision);

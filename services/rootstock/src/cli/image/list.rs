@@ -1,48 +1,78 @@
 //! `rootstock image list`.
 
-use rootstock_model::{ImageType, Status};
+use rootstock_model::Status;
 use rootstock_proto::catalog::v1::{self as wire, Image, ListImagesRequest};
 
 use crate::cli::{
     Failure,
     client::{Client, PAGE_SIZE, all_pages},
-    human,
+    completion, human,
+    input::{TypeArgs, pair, truth},
     output::{self, Format, Screen},
     record::{self, ImageRecord},
     table::{Column, Table},
 };
 
+const EXAMPLES: &str = "\
+Examples:
+  rootstock image list 'debian*' --type vm
+  rootstock image list --remote images --status available
+  rootstock image list --arch arm64 --property os=Debian --default";
+
 /// List images
 #[derive(Debug, clap::Args)]
-#[command(visible_alias = "ls")]
+#[command(visible_alias = "ls", after_help = EXAMPLES)]
 pub(super) struct ListArgs {
     /// Only those whose name matches (* and ?)
     glob: Option<String>,
 
     /// Only those of this remote
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = completion::remotes())]
     remote: Option<String>,
 
-    /// Only containers, or only virtual machines
-    #[arg(long = "type", value_name = "TYPE", value_parser = super::image_type)]
-    image_type: Option<ImageType>,
+    #[command(flatten)]
+    image_type: TypeArgs,
 
     /// Only those with this status: active, available, queued, created, initializing, error
     #[arg(long, value_parser = status)]
     status: Option<Status>,
+
+    /// Only those that this alias points to
+    #[arg(long, value_name = "NAME", add = completion::aliases())]
+    alias: Option<String>,
+
+    /// Only this architecture: x86_64, amd64, …
+    #[arg(long, visible_alias = "arch", value_name = "ARCH")]
+    architecture: Option<String>,
+
+    /// Only those with this property; given several times, with all of them
+    #[arg(long = "property", value_name = "KEY=VALUE", value_parser = pair)]
+    properties: Vec<(String, String)>,
+
+    /// Only those that are cached, or (false) that are not
+    #[arg(long, value_name = "BOOL", value_parser = truth, num_args = 0..=1, require_equals = true)]
+    #[arg(default_missing_value = "true")]
+    cached: Option<bool>,
+
+    /// Only defaults, or (false) only others
+    #[arg(long = "default", value_name = "BOOL", value_parser = truth, num_args = 0..=1, require_equals = true)]
+    #[arg(default_missing_value = "true")]
+    is_default: Option<bool>,
 }
 
 pub(super) async fn run(client: &Client, format: Format, args: ListArgs) -> Result<(), Failure> {
     let request = ListImagesRequest {
         page_size: PAGE_SIZE,
+        page_token: String::new(),
         name: args.glob.unwrap_or_default(),
-        r#type: args
-            .image_type
-            .map_or(wire::ImageType::Unspecified, Into::into)
-            .into(),
+        r#type: args.image_type.wire().into(),
         remote: args.remote.unwrap_or_default(),
         status: args.status.map_or(wire::Status::Unspecified, Into::into).into(),
-        ..ListImagesRequest::default()
+        alias: args.alias.unwrap_or_default(),
+        architecture: args.architecture.unwrap_or_default(),
+        properties: args.properties.into_iter().collect(),
+        cached: args.cached,
+        is_default: args.is_default,
     };
     let images = all_pages(async |page_token| {
         let request = ListImagesRequest {
@@ -55,7 +85,7 @@ pub(super) async fn run(client: &Client, format: Format, args: ListArgs) -> Resu
     .await
     .map_err(|status| client.failure(&status))?;
     let records: Vec<_> = images.iter().cloned().map(ImageRecord::listed).collect();
-    output::print(format, &records, |screen| text(&images, screen))
+    output::print_list(format, &records, |screen| text(&images, screen))
 }
 
 fn text(images: &[Image], screen: Screen) -> String {

@@ -1,6 +1,6 @@
 //! `rootstock image show`.
 
-use rootstock_proto::catalog::v1::{GetImageRequest, Image};
+use rootstock_proto::catalog::v1::{Hold, Image, Version};
 
 use super::Reference;
 use crate::cli::{
@@ -14,27 +14,20 @@ use crate::cli::{
 
 /// Show an image and its versions
 #[derive(Debug, clap::Args)]
+#[command(visible_alias = "info")]
 pub(super) struct ShowArgs {
     #[command(flatten)]
     reference: Reference,
 }
 
 pub(super) async fn run(client: &Client, format: Format, args: ShowArgs) -> Result<(), Failure> {
-    let request = GetImageRequest {
-        r#type: args.reference.image_type().into(),
-        image: args.reference.image,
-    };
-    let answer = client
-        .images()
-        .get_image(request)
-        .await
-        .map_err(|status| client.failure(&status))?;
-    let image = answer.into_inner().image.unwrap_or_default();
+    let image = args.reference.get(client).await?;
     output::print(format, &ImageRecord::whole(image.clone()), |screen| {
         text(&image, screen)
     })
 }
 
+/// An image for people.
 pub(super) fn text(image: &Image, screen: Screen) -> String {
     let mut lines = Lines::default();
     lines.add("id", &image.id).add("name", &image.name);
@@ -47,27 +40,38 @@ pub(super) fn text(image: &Image, screen: Screen) -> String {
     lines.add("aliases", image.aliases.join(", "));
     lines.add("fingerprint", &image.fingerprint);
     if let Some(source) = &image.source {
-        lines.add("remote", &source.remote);
-        lines.add("product", &source.product);
+        lines
+            .add("remote", &source.remote)
+            .add("product", &source.product)
+            .add("release", &source.release);
     }
     let flags = [
         (image.immutable, "immutable"),
         (image.public, "public"),
         (image.cached, "cached"),
+        (image.auto_update, "auto-updated"),
     ];
+    let set = flags.iter().filter(|(set, _)| *set);
+    lines.add("is", set.map(|(_, name)| *name).collect::<Vec<_>>().join(", "));
+    if let Some(hold) = &image.hold {
+        lines.add("held", held(hold));
+    }
+    lines.add("used by", image.used_by.join(", "));
     lines.add(
-        "is",
-        flags
-            .iter()
-            .filter(|(set, _)| *set)
-            .map(|(_, name)| *name)
-            .collect::<Vec<_>>()
-            .join(", "),
+        "last used",
+        human::relative(image.last_used_at.as_ref(), screen.now),
     );
     if image.expires_at.is_some() {
-        lines.add("supported until", human::minute(image.expires_at.as_ref()));
+        // Only a cached image leaves the store then; of any other it is what its maker says.
+        let key = if image.cached {
+            "expires"
+        } else {
+            "supported until"
+        };
+        lines.add(key, human::minute(image.expires_at.as_ref()));
     }
     lines.add("known since", human::minute(image.created_at.as_ref()));
+    lines.add("etag", &image.etag);
     let mut text = lines.render();
     let mut properties: Vec<_> = image.properties.iter().collect();
     properties.sort();
@@ -84,6 +88,30 @@ pub(super) fn text(image: &Image, screen: Screen) -> String {
     text
 }
 
+fn held(hold: &Hold) -> String {
+    let until = match &hold.until {
+        Some(until) => format!(" until {}", human::minute(Some(until))),
+        None => String::new(),
+    };
+    format!(
+        "at version {} since {}{until}: {}",
+        hold.version,
+        human::minute(hold.since.as_ref()),
+        hold.reason
+    )
+}
+
+/// What clients see of a version.
+fn shown(image: &Image, version: &Version) -> &'static str {
+    if Some(version.number) == image.current_version {
+        "current"
+    } else if version.hidden {
+        "hidden"
+    } else {
+        ""
+    }
+}
+
 fn versions(image: &Image, width: Option<u16>) -> String {
     let mut table = Table::new(&[
         Column::always("VERSION").right(),
@@ -91,6 +119,7 @@ fn versions(image: &Image, width: Option<u16>) -> String {
         Column::always("STATUS"),
         Column::always("SIZE").right(),
         Column::always("CREATED"),
+        Column::always("SHOWN"),
         Column::gives_way("FINGERPRINT"),
     ]);
     for version in &image.versions {
@@ -100,6 +129,7 @@ fn versions(image: &Image, width: Option<u16>) -> String {
             record::status(version.status()).to_owned(),
             human::size(version.size_bytes),
             human::minute(version.created_at.as_ref()),
+            shown(image, version).to_owned(),
             version.fingerprint.clone(),
         ]);
     }
@@ -133,6 +163,17 @@ mod tests {
             architecture: "x86_64".into(),
             status: wire::Status::Active.into(),
             immutable: true,
+            auto_update: true,
+            used_by: vec!["anbox".into(), "shop".into()],
+            last_used_at: Some(timestamp(datetime!(2026-11-22 11:00 UTC))),
+            hold: Some(Hold {
+                version: 0,
+                reason: "DNS is broken".into(),
+                until: Some(timestamp(datetime!(2026-12-01 00:00 UTC))),
+                since: Some(timestamp(datetime!(2026-11-22 08:30 UTC))),
+            }),
+            etag: "17".into(),
+            current_version: Some(0),
             properties: [("requirements.secureboot".to_owned(), "false".to_owned())].into(),
             versions: vec![Version {
                 number: 1,
@@ -141,6 +182,7 @@ mod tests {
                 size_bytes: 4 << 20,
                 created_at: Some(timestamp(datetime!(2026-11-22 05:24 UTC))),
                 error_message: "404 Not Found".into(),
+                hidden: true,
                 ..Version::default()
             }],
             ..Image::default()
@@ -158,14 +200,18 @@ type:         virtual-machine
 architecture: x86_64
 status:       active
 default:      false
-is:           immutable
+is:           immutable, auto-updated
+held:         at version 0 since 2026-11-22 08:30 UTC until 2026-12-01 00:00 UTC: DNS is broken
+used by:      anbox, shop
+last used:    60 min ago
 known since:  -
+etag:         17
 
 properties:
   requirements.secureboot: false
 
-VERSION  SERIAL    STATUS      SIZE  CREATED               FINGERPRINT
-      1  20261122  queued  4.00 MiB  2026-11-22 05:24 UTC
+VERSION  SERIAL    STATUS      SIZE  CREATED               SHOWN   FINGERPRINT
+      1  20261122  queued  4.00 MiB  2026-11-22 05:24 UTC  hidden
 version 1: 404 Not Found
 "
         );

@@ -6,7 +6,7 @@ use rootstock_simplestreams::lint::{Code, Finding, Listed, Report, Severity};
 use serde::Serialize;
 
 use super::{Failure, Format, files::Seen, human};
-use crate::cli::output;
+use crate::cli::output::{self, Record};
 
 #[derive(Debug, Serialize)]
 struct LintRecord<'a> {
@@ -61,7 +61,22 @@ pub(super) fn print(format: Format, target: &str, report: &Report, seen: &Seen) 
             infos: report.count(Severity::Info),
         },
     };
+    // As CSV there is room for one kind of thing.
+    if format == Format::Csv {
+        return output::print_list(format, &record.findings, |_| String::new());
+    }
     output::print(format, &record, |_| text(report, seen))
+}
+
+impl Record for LintRecord<'_> {
+    const COLUMNS: &'static [&'static str] =
+        &["target", "summary.errors", "summary.warnings", "summary.infos"];
+}
+
+impl Record for FindingRecord<'_> {
+    const COLUMNS: &'static [&'static str] = &[
+        "severity", "code", "minds", "document", "product", "serial", "item", "message",
+    ];
 }
 
 impl<'a> From<&'a Finding> for FindingRecord<'a> {

@@ -2,8 +2,13 @@
 
 use rootstock_proto::catalog::v1::{self as wire, change::Resource};
 use serde::Serialize;
+use serde_json::Value;
 
-use super::{ImageRecord, RemoteRecord, VersionRecord, image_type, rfc3339, status};
+use super::{
+    AliasRecord, ApplicationRecord, ImageRecord, RemoteRecord, SettingRecord, VersionRecord, image_type,
+    moment, status,
+};
+use crate::cli::output::Record;
 
 /// A change of one resource.
 #[derive(Debug, Serialize)]
@@ -25,26 +30,63 @@ enum ResourceRecord {
     Image(Box<ImageRecord>),
     Version {
         image_id: String,
-        version: VersionRecord,
-    },
-    Alias {
-        name: String,
-        r#type: &'static str,
-        architecture: String,
-        image_id: String,
-    },
-    Remote(Box<RemoteRecord>),
-    Setting {
-        key: String,
-        value: String,
-    },
-    Application {
-        name: String,
-        image_id: String,
         image: String,
-        version: Option<VersionRecord>,
-        auto_update: bool,
+        version: Box<VersionRecord>,
     },
+    Alias(AliasRecord),
+    Remote(Box<RemoteRecord>),
+    Setting(SettingRecord),
+    Application(Box<ApplicationRecord>),
+}
+
+impl Record for ChangeRecord {
+    const COLUMNS: &'static [&'static str] = &[
+        "revision",
+        "operation",
+        "changed_at",
+        "kind",
+        "image_id",
+        "name",
+        "version",
+        "status",
+        "value",
+    ];
+
+    /// Of all kinds of resources, what fits into the columns of one table.
+    fn fields(&self) -> serde_json::Result<Value> {
+        let mut fields = serde_json::json!({
+            "revision": self.revision,
+            "operation": self.operation,
+            "changed_at": self.changed_at,
+        });
+        let change = serde_json::to_value(&self.resource)?;
+        let Some((kind, resource)) = change.as_object().and_then(|only| only.iter().next()) else {
+            return Ok(fields);
+        };
+        let (image_id, name) = match kind.as_str() {
+            "image" => (&resource["id"], &resource["name"]),
+            "version" => (&resource["image_id"], &resource["image"]),
+            "setting" => (&Value::Null, &resource["key"]),
+            _ => (&resource["image_id"], &resource["name"]),
+        };
+        let version = match kind.as_str() {
+            "image" => &resource["current_version"],
+            "version" | "application" => &resource["version"]["number"],
+            _ => &resource["version"],
+        };
+        let status = match kind.as_str() {
+            "version" => &resource["version"]["status"],
+            "image" => &resource["status"],
+            _ => &Value::Null,
+        };
+        fields["kind"] = kind.as_str().into();
+        fields["image_id"] = image_id.clone();
+        fields["name"] = name.clone();
+        fields["version"] = version.clone();
+        fields["status"] = status.clone();
+        fields["value"] = resource["value"].clone();
+        Ok(fields)
+    }
 }
 
 impl ChangeRecord {
@@ -70,7 +112,7 @@ impl From<wire::Change> for ChangeRecord {
         Self {
             revision: change.revision,
             operation,
-            changed_at: change.changed_at.as_ref().and_then(rfc3339),
+            changed_at: moment(change.changed_at.as_ref()),
             summary: change
                 .resource
                 .as_ref()
@@ -85,23 +127,13 @@ fn resource(resource: Resource) -> Option<ResourceRecord> {
         Resource::Image(image) => ResourceRecord::Image(Box::new(ImageRecord::listed(image))),
         Resource::Version(change) => ResourceRecord::Version {
             image_id: change.image_id,
-            version: change.version?.into(),
+            image: change.image,
+            version: Box::new(change.version?.into()),
         },
-        Resource::Alias(alias) => ResourceRecord::Alias {
-            r#type: image_type(alias.r#type()),
-            name: alias.name,
-            architecture: alias.architecture,
-            image_id: alias.image_id,
-        },
+        Resource::Alias(alias) => ResourceRecord::Alias(alias.into()),
         Resource::Remote(remote) => ResourceRecord::Remote(Box::new(remote.into())),
-        Resource::Setting(wire::Setting { key, value, .. }) => ResourceRecord::Setting { key, value },
-        Resource::Application(application) => ResourceRecord::Application {
-            name: application.name,
-            image_id: application.image_id,
-            image: application.image,
-            version: application.version.map(Into::into),
-            auto_update: application.auto_update,
-        },
+        Resource::Setting(setting) => ResourceRecord::Setting(setting.into()),
+        Resource::Application(application) => ResourceRecord::Application(Box::new(application.into())),
     })
 }
 
@@ -124,7 +156,11 @@ fn summary(resource: &Resource) -> String {
             format!(
                 "version {} of {} ({}) {}{reason}",
                 version.number,
-                change.image_id,
+                if change.image.is_empty() {
+                    &change.image_id
+                } else {
+                    &change.image
+                },
                 version.serial,
                 status(version.status())
             )

@@ -3,7 +3,8 @@
 use rootstock_proto::catalog::v1 as wire;
 use serde::Serialize;
 
-use super::{duration, image_type, rfc3339};
+use super::{duration, image_type, moment};
+use crate::cli::output::Record;
 
 /// A remote.
 #[derive(Debug, Serialize)]
@@ -20,13 +21,18 @@ pub(in crate::cli) struct RemoteRecord {
     ca_pem: String,
     insecure: bool,
     created_at: Option<String>,
+    disabled: bool,
+    version_constraint: String,
+    auth_set: bool,
+    etag: String,
     /// Changes do not say.
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<RemoteStatusRecord>,
 }
 
+/// How polling a remote goes.
 #[derive(Debug, Serialize)]
-struct RemoteStatusRecord {
+pub(in crate::cli) struct RemoteStatusRecord {
     last_attempt_at: Option<String>,
     last_success_at: Option<String>,
     last_error: String,
@@ -95,6 +101,69 @@ pub(in crate::cli) struct TransferRecord {
     ftype: String,
 }
 
+impl Record for RemoteRecord {
+    const COLUMNS: &'static [&'static str] = &[
+        "name",
+        "url",
+        "protocol",
+        "mode",
+        "disabled",
+        "include",
+        "exclude",
+        "root_preference",
+        "keep_versions",
+        "update_interval",
+        "version_constraint",
+        "insecure",
+        "auth_set",
+        "created_at",
+        "status.last_attempt_at",
+        "status.last_success_at",
+        "status.last_error",
+        "status.next_poll_at",
+        "status.image_count",
+        "status.active_version_count",
+        "status.left_out_count",
+        "status.pending_transfer_count",
+        "status.failed_transfer_count",
+        "etag",
+    ];
+}
+
+impl Record for LeftOutRecord {
+    const COLUMNS: &'static [&'static str] = &["product", "serial", "item", "reason", "message"];
+}
+
+impl Record for SyncRunRecord {
+    const COLUMNS: &'static [&'static str] = &[
+        "id",
+        "remote",
+        "plan_only",
+        "state",
+        "error",
+        "plan.fetch_blobs",
+        "plan.fetch_bytes",
+        "plan.steps",
+        "plan.left_out",
+        "failed_transfers",
+    ];
+}
+
+impl Record for TransferRecord {
+    const COLUMNS: &'static [&'static str] = &[
+        "sha256",
+        "size_bytes",
+        "done_bytes",
+        "state",
+        "failed_attempts",
+        "last_error",
+        "next_attempt_at",
+        "image",
+        "serial",
+        "ftype",
+    ];
+}
+
 impl From<wire::Remote> for RemoteRecord {
     fn from(remote: wire::Remote) -> Self {
         Self {
@@ -109,7 +178,11 @@ impl From<wire::Remote> for RemoteRecord {
             update_interval: remote.update_interval.as_ref().map(duration),
             ca_pem: remote.ca_pem,
             insecure: remote.insecure,
-            created_at: remote.created_at.as_ref().and_then(rfc3339),
+            created_at: moment(remote.created_at.as_ref()),
+            disabled: remote.disabled,
+            version_constraint: remote.version_constraint,
+            auth_set: remote.auth_set,
+            etag: remote.etag,
             status: remote.status.map(RemoteStatusRecord::from),
         }
     }
@@ -118,10 +191,10 @@ impl From<wire::Remote> for RemoteRecord {
 impl From<wire::RemoteStatus> for RemoteStatusRecord {
     fn from(status: wire::RemoteStatus) -> Self {
         Self {
-            last_attempt_at: status.last_attempt_at.as_ref().and_then(rfc3339),
-            last_success_at: status.last_success_at.as_ref().and_then(rfc3339),
+            last_attempt_at: moment(status.last_attempt_at.as_ref()),
+            last_success_at: moment(status.last_success_at.as_ref()),
             last_error: status.last_error,
-            next_poll_at: status.next_poll_at.as_ref().and_then(rfc3339),
+            next_poll_at: moment(status.next_poll_at.as_ref()),
             image_count: status.image_count,
             active_version_count: status.active_version_count,
             left_out_count: status.left_out_count,
@@ -190,7 +263,7 @@ impl From<wire::Transfer> for TransferRecord {
             done_bytes: transfer.done_bytes,
             failed_attempts: transfer.failed_attempts,
             last_error: transfer.last_error,
-            next_attempt_at: transfer.next_attempt_at.as_ref().and_then(rfc3339),
+            next_attempt_at: moment(transfer.next_attempt_at.as_ref()),
             image: transfer.image,
             serial: transfer.serial,
             ftype: transfer.ftype,

@@ -29,7 +29,7 @@ pub(super) async fn run(client: &Client, format: Format, ListArgs {}: ListArgs) 
     .map_err(|status| client.failure(&status))?;
     let text = |screen: Screen| text(&remotes, screen);
     let records: Vec<_> = remotes.iter().cloned().map(RemoteRecord::from).collect();
-    output::print(format, &records, text)
+    output::print_list(format, &records, text)
 }
 
 fn text(remotes: &[Remote], screen: Screen) -> String {
@@ -51,7 +51,7 @@ fn text(remotes: &[Remote], screen: Screen) -> String {
             record::mode(remote.mode()).to_owned(),
             status.image_count.to_string(),
             human::relative(status.last_success_at.as_ref(), screen.now),
-            state(&status).to_owned(),
+            state(remote.disabled, &status).to_owned(),
             human::relative(status.next_poll_at.as_ref(), screen.now),
             status.left_out_count.to_string(),
         ]);
@@ -60,8 +60,10 @@ fn text(remotes: &[Remote], screen: Screen) -> String {
 }
 
 /// The first thing an operator wants to know.
-fn state(status: &rootstock_proto::catalog::v1::RemoteStatus) -> &'static str {
-    if !status.last_error.is_empty() {
+fn state(disabled: bool, status: &rootstock_proto::catalog::v1::RemoteStatus) -> &'static str {
+    if disabled {
+        "disabled"
+    } else if !status.last_error.is_empty() {
         "failing"
     } else if status.failed_transfer_count > 0 {
         "incomplete"

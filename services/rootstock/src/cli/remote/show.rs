@@ -1,24 +1,27 @@
 //! `rootstock remote show`.
 
 use rootstock_proto::catalog::v1::{
-    GetRemoteRequest, LeftOut, ListLeftOutRequest, ListTransfersRequest, Remote, Transfer, TransferState,
+    LeftOut, ListLeftOutRequest, ListTransfersRequest, Remote, Transfer, TransferState,
 };
 use serde::Serialize;
 
 use crate::cli::{
     Failure,
     client::{Client, PAGE_SIZE, all_pages},
+    completion,
     human::{self, count},
     left_out,
-    output::{self, Format, Lines, Screen},
+    output::{self, Format, Lines, Record, Screen},
     record::{self, LeftOutRecord, RemoteRecord, TransferRecord},
     transfers,
 };
 
 /// Show a remote: how polling goes, what failed, and what was left out and why
 #[derive(Debug, clap::Args)]
+#[command(visible_alias = "info")]
 pub(super) struct ShowArgs {
     /// Name of the remote
+    #[arg(add = completion::remotes())]
     name: String,
 
     /// List everything that the last poll left out
@@ -34,16 +37,12 @@ struct ShowRecord {
     left_out: Vec<LeftOutRecord>,
 }
 
+impl Record for ShowRecord {
+    const COLUMNS: &'static [&'static str] = RemoteRecord::COLUMNS;
+}
+
 pub(super) async fn run(client: &Client, format: Format, args: ShowArgs) -> Result<(), Failure> {
-    let request = GetRemoteRequest {
-        name: args.name.clone(),
-    };
-    let answer = client
-        .remotes()
-        .get_remote(request)
-        .await
-        .map_err(|status| client.failure(&status))?;
-    let remote = answer.into_inner().remote.unwrap_or_default();
+    let remote = super::get(client, &args.name).await?;
     let left_out = left_out_of(client, &args.name).await?;
     let failed = failed_transfers_of(client, &args.name).await?;
     let record = ShowRecord {
@@ -51,12 +50,14 @@ pub(super) async fn run(client: &Client, format: Format, args: ShowArgs) -> Resu
         failed_transfers: failed.iter().cloned().map(TransferRecord::from).collect(),
         left_out: left_out.iter().cloned().map(LeftOutRecord::from).collect(),
     };
-    output::print(format, &record, |screen| {
-        if args.left_out {
+    // As CSV there is room for one kind of thing: the remote, or what it left out.
+    if args.left_out && matches!(format, Format::Table | Format::Csv) {
+        return output::print_list(format, &record.left_out, |screen| {
             left_out::table(&left_out, screen.width)
-        } else {
-            text(&remote, &failed, &left_out, screen)
-        }
+        });
+    }
+    output::print(format, &record, |screen| {
+        text(&remote, &failed, &left_out, screen)
     })
 }
 
@@ -90,6 +91,12 @@ fn text(remote: &Remote, failed: &[Transfer], left_out: &[LeftOut], screen: Scre
     let mut lines = Lines::default();
     lines.add("name", &remote.name).add("url", &remote.url);
     lines.add("mode", record::mode(remote.mode()));
+    if remote.disabled {
+        lines.add(
+            "disabled",
+            "left alone until it is enabled, or a sync is asked for",
+        );
+    }
     lines
         .add("include", remote.include.join(", "))
         .add("exclude", remote.exclude.join(", "));
@@ -116,6 +123,8 @@ fn text(remote: &Remote, failed: &[Transfer], left_out: &[LeftOut], screen: Scre
             (false, true) => "",
         },
     );
+    lines.add("version constraint", &remote.version_constraint);
+    lines.add("credentials", if remote.auth_set { "set" } else { "" });
     lines.add("added", human::minute(remote.created_at.as_ref()));
     lines.add(
         "last attempt",
@@ -145,6 +154,7 @@ fn text(remote: &Remote, failed: &[Transfer], left_out: &[LeftOut], screen: Scre
             status.pending_transfer_count, status.failed_transfer_count
         ),
     );
+    lines.add("etag", &remote.etag);
     let mut text = lines.render();
     if !failed.is_empty() {
         text += "\nfailed transfers (\"rootstock remote sync\" tries them again):\n";
@@ -183,6 +193,10 @@ mod tests {
                 nanos: 0,
             }),
             insecure: true,
+            disabled: true,
+            version_constraint: "1.30".into(),
+            auth_set: true,
+            etag: "7".into(),
             created_at: at(datetime!(2026-11-20 08:00 UTC)),
             status: Some(RemoteStatus {
                 last_attempt_at: at(datetime!(2026-11-22 11:59 UTC)),
@@ -217,20 +231,24 @@ mod tests {
         assert_eq!(
             text(&remote, &failed, &left_out, screen),
             "\
-name:          lab
-url:           https://images.lab.example
-mode:          mirror
-include:       os=debian, os=alpine
-keep versions: by the setting images.default_keep_versions
-poll every:    1m30s
-certificate:   not checked
-added:         2026-11-20 08:00 UTC
-last attempt:  60 s ago
-last success:  2 h ago
-last error:    connection refused
-next poll:     in 2 min
-holds:         1 image, 2 active versions
-transfers:     0 waiting or running, 1 failed
+name:               lab
+url:                https://images.lab.example
+mode:               mirror
+disabled:           left alone until it is enabled, or a sync is asked for
+include:            os=debian, os=alpine
+keep versions:      by the setting images.default_keep_versions
+poll every:         1m30s
+certificate:        not checked
+version constraint: 1.30
+credentials:        set
+added:              2026-11-20 08:00 UTC
+last attempt:       60 s ago
+last success:       2 h ago
+last error:         connection refused
+next poll:          in 2 min
+holds:              1 image, 2 active versions
+transfers:          0 waiting or running, 1 failed
+etag:               7
 
 failed transfers (\"rootstock remote sync\" tries them again):
   debian:12:amd64:default 20261122 squashfs: 404 Not Found

@@ -1,18 +1,16 @@
 //! `rootstock remote sync`.
 
-use rootstock_proto::catalog::v1::{
-    GetRemoteRequest, GetSyncRunRequest, ListTransfersRequest, SyncRemoteRequest, SyncRun, SyncRunState,
-};
-use tokio::time::sleep;
+use rootstock_proto::catalog::v1::{ListTransfersRequest, SyncRemoteRequest, SyncRun};
 
-use super::{plan, settled};
+use super::{plan, run::finished, settled};
 use crate::cli::{
     Failure,
     client::Client,
+    completion,
     interrupt::or_interrupted,
     output::{self, Format},
     record::{SyncRunRecord, TransferRecord},
-    transfers::{self, LOOK_AGAIN},
+    transfers,
 };
 
 const EXAMPLES: &str = "\
@@ -26,6 +24,7 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub(super) struct SyncArgs {
     /// Name of the remote
+    #[arg(add = completion::remotes())]
     name: String,
 
     /// Only show what would be done: what is fetched and retired, and what is left out by which rule
@@ -47,15 +46,11 @@ pub(super) async fn run(client: &Client, format: Format, args: SyncArgs) -> Resu
         plan_only: args.plan,
         force: args.force,
     };
-    let answer = client
-        .remotes()
-        .sync_remote(request)
-        .await
-        .map_err(|status| client.failure(&status))?;
-    let run = answer.into_inner().run.unwrap_or_default();
+    let answer = client.call(client.remotes().sync_remote(request)).await?;
+    let run = answer.run.unwrap_or_default();
     let name = &args.name;
     if args.plan {
-        let run = or_interrupted(finished(client, run), "the plan was not waited for").await?;
+        let run = or_interrupted(finished(client, "sync", run), "the plan was not waited for").await?;
         let plan = run.plan.clone().unwrap_or_default();
         return output::print(format, &SyncRunRecord::from(run), |screen| {
             plan::text(&plan, screen.width)
@@ -75,7 +70,7 @@ pub(super) async fn run(client: &Client, format: Format, args: SyncArgs) -> Resu
 }
 
 async fn wait(client: &Client, format: Format, name: &str, run: SyncRun) -> Result<(), Failure> {
-    let run = finished(client, run).await?;
+    let run = finished(client, "sync", run).await?;
     let plan = run.plan.clone().unwrap_or_default();
     let request = ListTransfersRequest {
         remote: name.to_owned(),
@@ -93,45 +88,8 @@ async fn wait(client: &Client, format: Format, name: &str, run: SyncRun) -> Resu
         ));
     }
     settled::wait(client, name, &plan).await?;
-    let request = GetRemoteRequest {
-        name: name.to_owned(),
-    };
-    let answer = client
-        .remotes()
-        .get_remote(request)
-        .await
-        .map_err(|status| client.failure(&status))?;
-    let status = answer
-        .into_inner()
-        .remote
-        .and_then(|remote| remote.status)
-        .unwrap_or_default();
+    let status = super::get(client, name).await?.status.unwrap_or_default();
     output::print(format, &record, |_| {
         plan::outcome(name, &plan, &followed, &status)
     })
-}
-
-/// Waits until the run has ended well.
-async fn finished(client: &Client, mut run: SyncRun) -> Result<SyncRun, Failure> {
-    loop {
-        match run.state() {
-            SyncRunState::Succeeded => return Ok(run),
-            SyncRunState::Failed => {
-                return Err(Failure::failed(format!(
-                    "the sync of {} failed: {}",
-                    run.remote, run.error
-                )));
-            }
-            SyncRunState::Pending | SyncRunState::Unspecified => {}
-        }
-        sleep(LOOK_AGAIN).await;
-        let request = GetSyncRunRequest { id: run.id.clone() };
-        let answer = client
-            .patiently(|| {
-                let (mut remotes, request) = (client.remotes(), request.clone());
-                async move { remotes.get_sync_run(request).await }
-            })
-            .await?;
-        run = answer.into_inner().run.unwrap_or_default();
-    }
 }

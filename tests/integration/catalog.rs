@@ -2,6 +2,9 @@
 
 mod activation;
 mod aliases;
+mod calls;
+mod deleting;
+mod holds;
 mod ingest;
 mod leases;
 mod listing;

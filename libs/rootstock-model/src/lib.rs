@@ -6,8 +6,11 @@
 //! catalog makes of it) and [`image`] (what comes out).
 
 pub mod architecture;
+pub mod default_image;
+pub mod deletion;
 pub mod digest;
 pub mod ftype;
+pub mod hold;
 pub mod id;
 pub mod image;
 pub mod left_out;

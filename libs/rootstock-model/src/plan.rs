@@ -31,6 +31,8 @@ pub struct KnownState {
     pub taken_names: BTreeMap<ImageKey, String>,
     /// Offered aliases that belong to images of someone else: who that is, for people.
     pub taken_aliases: BTreeMap<AliasKey, String>,
+    /// The remote's images that a user deleted: they stay so until they are added again.
+    pub ignored: BTreeSet<ImageKey>,
 }
 
 /// One of the remote's images.
@@ -41,6 +43,10 @@ pub struct KnownImage {
     pub description: Description,
     /// Its versions that are not deleted.
     pub versions: Vec<KnownVersion>,
+    /// Numbers of versions that retention leaves alone; see [`retire`].
+    pub pinned: Vec<i32>,
+    /// Serials of versions that a user deleted: they stay so.
+    pub ignored_serials: BTreeSet<String>,
 }
 
 /// What is recorded of an image beside its versions.
@@ -183,6 +189,14 @@ pub fn plan<'a>(
                 .push(left_out("", reason, format!("{}: {message}", offered.image_type)));
             continue;
         }
+        if known.ignored.contains(&key) {
+            let message = format!(
+                "this {} was deleted by hand; `rootstock image add` takes it up again",
+                offered.image_type
+            );
+            plan.left_out.push(left_out("", Reason::Ignored, message));
+            continue;
+        }
         if let Some(owner) = known.taken_names.get(&key) {
             let message = format!("the name of this {} belongs to {owner}", offered.image_type);
             plan.left_out.push(left_out("", Reason::NameTaken, message));
@@ -201,6 +215,13 @@ pub fn plan<'a>(
         });
         let image = known.images.get(&key);
         let (image_plan, beyond) = plan_versions(key.clone(), offered, image, description, rules);
+        for version in &offered.versions {
+            if image.is_some_and(|image| image.ignored_serials.contains(&version.serial)) {
+                let message = format!("{}: this version was deleted by hand", offered.image_type);
+                plan.left_out
+                    .push(left_out(&version.serial, Reason::Ignored, message));
+            }
+        }
         plan.left_out.extend(beyond.into_iter().map(|serial| {
             let keep = rules.selection.keep_versions;
             let message = format!("{}: not among the newest {keep}", offered.image_type);
@@ -234,15 +255,18 @@ pub fn describe(offered: &OfferedImage) -> Description {
 }
 
 /// The stored versions that have to make room: those beyond the newest `keep`, and those whose
-/// serial a later number has. Never all of them. Takes (number, serial) of active versions.
-pub fn retire<'v>(active: impl IntoIterator<Item = (i32, &'v str)>, keep: u32) -> Vec<i32> {
+/// serial a later number has. Never all of them, and never one that is pinned: what an image is held
+/// at, and what aliases are pinned to. Takes (number, serial) of active versions.
+pub fn retire<'v>(active: impl IntoIterator<Item = (i32, &'v str)>, keep: u32, pinned: &[i32]) -> Vec<i32> {
     let mut newest_first: Vec<_> = active.into_iter().collect();
     newest_first.sort_by(|a, b| order(*b, *a));
     let mut kept = Vec::new();
     let mut retired = Vec::new();
     for (number, serial) in newest_first {
         if kept.len() >= keep.max(1) as usize || kept.contains(&serial) {
-            retired.push(number);
+            if !pinned.contains(&number) {
+                retired.push(number);
+            }
         } else {
             kept.push(serial);
         }
@@ -291,11 +315,17 @@ fn plan_versions<'a>(
             .filter(|version| version.status == Status::Active)
     };
 
+    let is_ignored = |serial: &str| known.is_some_and(|image| image.ignored_serials.contains(serial));
+    let offered_versions = || {
+        offered
+            .versions
+            .iter()
+            .filter(|version| !is_ignored(&version.serial))
+    };
+
     // The newest `keep` of what is stored and what is offered together: an older offer never
     // displaces what is stored, only to be retired at once.
-    let mut wanted: Vec<&str> = offered
-        .versions
-        .iter()
+    let mut wanted: Vec<&str> = offered_versions()
         .map(|version| version.serial.as_str())
         .collect();
     wanted.extend(active().map(|version| version.serial.as_str()));
@@ -321,7 +351,7 @@ fn plan_versions<'a>(
     };
     let mut beyond = Vec::new();
     let mut still_offered = BTreeSet::new();
-    for version in &offered.versions {
+    for version in offered_versions() {
         if !wanted.contains(&version.serial.as_str()) {
             beyond.push(version.serial.as_str());
             continue;
@@ -355,7 +385,8 @@ fn plan_versions<'a>(
         .filter(|version| version.status != Status::Active && !still_offered.contains(&version.number))
         .cloned()
         .collect();
-    let retired = retire(active().map(KnownVersion::place), keep as u32);
+    let pinned = known.map_or(&[][..], |image| &image.pinned);
+    let retired = retire(active().map(KnownVersion::place), keep as u32, pinned);
     plan.retire = active()
         .filter(|version| retired.contains(&version.number))
         .cloned()
@@ -371,7 +402,11 @@ fn plan_versions<'a>(
             .add
             .iter()
             .map(|new| (next_number, new.offered.serial.as_str()));
-        let later = retire(active().map(KnownVersion::place).chain(to_come), keep as u32);
+        let later = retire(
+            active().map(KnownVersion::place).chain(to_come),
+            keep as u32,
+            pinned,
+        );
         let later = later.iter().filter(|number| !retired.contains(number));
         plan.retire_later = later
             .filter_map(|number| active().find(|version| version.number == *number))

@@ -10,6 +10,7 @@ ALTER TABLE images
     ADD COLUMN hold_reason text NOT NULL DEFAULT '',
     ADD COLUMN hold_until timestamptz,
     ADD COLUMN held_at timestamptz,
+    ADD COLUMN default_when_active boolean NOT NULL DEFAULT false,  -- asked to become the default, and is not active yet
     ADD COLUMN generation bigint NOT NULL DEFAULT 1,                -- grows with every change: the etag
     ADD CHECK (NOT ignored OR status = 4),
     ADD CHECK ((hold_version IS NULL) = (held_at IS NULL));

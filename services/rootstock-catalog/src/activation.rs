@@ -13,7 +13,7 @@ use crate::{
     failure::Failure,
     metrics,
     queries::{
-        blobs, images, remotes, settings, versions,
+        blobs, images, settings, versions,
         versions::Waiting,
         work::{self, NewTransfer},
     },
@@ -109,30 +109,32 @@ async fn activate(writer: &mut Writer, activated: &[Waiting]) -> Result<(), Fail
     metrics::activated(activated.len());
     let ids: Vec<i64> = activated.iter().map(|version| version.id).collect();
     versions::set_status(writer.connection(), &ids, Status::Active, "").await?;
+    versions::hide_arrivals(writer.connection(), &ids).await?;
     for version in activated {
         writer.version(version.id, ChangeOperation::Updated);
         writer.image(&version.image_id, ChangeOperation::Updated);
-        images::default_if_none(writer.connection(), &version.image_id).await?;
     }
-    let keep = KeepVersions::load(writer, activated.iter().filter_map(|version| version.remote_id)).await?;
-    let images: BTreeMap<&str, Option<i64>> = activated
-        .iter()
-        .map(|version| (version.image_id.as_str(), version.remote_id))
-        .collect();
-    for (image_id, remote_id) in images {
-        // What was made here is kept until it is deleted.
-        let Some(remote_id) = remote_id else { continue };
-        let active = versions::active_of_image(writer.connection(), image_id).await?;
+    let images: BTreeSet<&String> = activated.iter().map(|version| &version.image_id).collect();
+    make_room(writer, &images.into_iter().cloned().collect::<Vec<_>>()).await
+}
+
+/// Retires what is beyond the versions that these images keep. What was made here is kept until it is
+/// deleted.
+pub(crate) async fn make_room(writer: &mut Writer, image_ids: &[String]) -> Result<(), Failure> {
+    let default = settings::load(writer.connection()).await?.default_keep_versions;
+    for (image_id, keep) in images::keep_versions(writer.connection(), image_ids).await? {
+        let active = versions::active_of_image(writer.connection(), &image_id).await?;
         let numbers = active
             .iter()
             .map(|(_, number, serial)| (*number, serial.as_str()));
-        let retired = plan::retire(numbers, keep.of(remote_id));
+        let pinned = versions::pinned_of_image(writer.connection(), &image_id).await?;
+        let retired = plan::retire(numbers, if keep > 0 { keep } else { default }, &pinned);
         let ids: Vec<i64> = active
             .iter()
             .filter(|(_, number, _)| retired.contains(number))
             .map(|(id, ..)| *id)
             .collect();
-        retire_versions(writer, image_id, &ids).await?;
+        retire_versions(writer, &image_id, &ids).await?;
     }
     Ok(())
 }
@@ -194,33 +196,4 @@ pub(crate) async fn request_blobs(
     let queued = work::queue_transfers(writer.connection(), &transfers, traceparent).await?;
     settle(writer, &all).await?;
     Ok(queued)
-}
-
-/// `keep_versions` of remotes, with the setting for those that have none.
-struct KeepVersions {
-    by_remote: BTreeMap<i64, u32>,
-    default: u32,
-}
-
-impl KeepVersions {
-    async fn load(writer: &mut Writer, remote_ids: impl Iterator<Item = i64>) -> Result<Self, Failure> {
-        let ids: BTreeSet<i64> = remote_ids.collect();
-        let ids: Vec<i64> = ids.into_iter().collect();
-        let rows = remotes::by_ids(writer.connection(), &ids).await?;
-        Ok(Self {
-            by_remote: rows
-                .iter()
-                .map(|row| (row.id, row.remote.keep_versions.unsigned_abs()))
-                .collect(),
-            default: settings::load(writer.connection()).await?.default_keep_versions,
-        })
-    }
-
-    fn of(&self, remote_id: i64) -> u32 {
-        self.by_remote
-            .get(&remote_id)
-            .copied()
-            .filter(|keep| *keep > 0)
-            .unwrap_or(self.default)
-    }
 }

@@ -1,6 +1,7 @@
 //! SQL, one file per noun. Functions are `noun_verb` by their module; rules are the model's.
 
 pub(crate) mod aliases;
+pub(crate) mod applications;
 pub(crate) mod blobs;
 pub(crate) mod images;
 pub(crate) mod needs;

@@ -9,14 +9,16 @@
 use std::collections::BTreeMap;
 
 use prost::Message as _;
-use rootstock_proto::catalog::v1::{Alias, Change, ChangeOperation, Image, Remote, change::Resource};
+use rootstock_proto::catalog::v1::{
+    Alias, Application, Change, ChangeOperation, Image, Remote, change::Resource,
+};
 use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 
 use crate::{
     failure::Failure,
     feed::CHANGES_CHANNEL,
     queries::{
-        aliases, images,
+        aliases, applications, images,
         versions::{self, VersionRow},
     },
 };
@@ -30,6 +32,8 @@ pub(crate) struct Writer {
     versions: BTreeMap<i64, ChangeOperation>,
     removed_versions: Vec<VersionRow>,
     aliases: Vec<(ChangeOperation, Alias)>,
+    applications: BTreeMap<String, ChangeOperation>,
+    removed_applications: Vec<Application>,
 }
 
 impl Writer {
@@ -47,6 +51,8 @@ impl Writer {
             versions: BTreeMap::new(),
             removed_versions: vec![],
             aliases: vec![],
+            applications: BTreeMap::new(),
+            removed_applications: vec![],
         })
     }
 
@@ -88,8 +94,18 @@ impl Writer {
         self.aliases.push((operation, alias));
     }
 
-    /// Lets status, counts and aliases of the noted images follow their versions, appends what was
-    /// noted to the log, and commits. Nothing noted, no revision taken.
+    /// Notes what happened to an application.
+    pub(crate) fn application(&mut self, name: &str, operation: ChangeOperation) {
+        note(&mut self.applications, name.to_owned(), operation);
+    }
+
+    /// Notes that an application was removed, which was this.
+    pub(crate) fn removed_application(&mut self, application: Application) {
+        self.removed_applications.push(application);
+    }
+
+    /// Lets all that depends on the versions of the noted images follow them (status, counts, holds,
+    /// applications, defaults, aliases), appends what was noted to the log, and commits. Nothing noted, no revision taken.
     pub(crate) async fn commit(mut self) -> Result<(), Failure> {
         if !self.images.is_empty() {
             self.settle_images().await?;
@@ -102,11 +118,24 @@ impl Writer {
         Ok(())
     }
 
-    /// What images have of their versions: status, counts, and the aliases they may show.
+    /// What follows from the versions of images: status, counts, what a hold hides, where applications
+    /// are, the default, and the aliases they may show.
     async fn settle_images(&mut self) -> Result<(), Failure> {
         let touched: Vec<String> = self.images.keys().cloned().collect();
         images::count_change(&mut self.transaction, &touched).await?;
-        images::refresh_from_versions(&mut self.transaction, &touched).await?;
+        images::release_without_version(&mut self.transaction, &touched).await?;
+        for version in images::refresh_from_versions(&mut self.transaction, &touched).await? {
+            self.version(version, ChangeOperation::Updated);
+        }
+        for name in applications::follow(&mut self.transaction, &touched).await? {
+            self.application(&name, ChangeOperation::Updated);
+        }
+        let defaults = images::settle_defaults(&mut self.transaction, &touched).await?;
+        let others: Vec<String> = defaults.into_iter().filter(|id| !touched.contains(id)).collect();
+        images::count_change(&mut self.transaction, &others).await?;
+        for id in others {
+            self.image(&id, ChangeOperation::Updated);
+        }
         let settled = aliases::settle(&mut self.transaction, &touched).await?;
         for (alias, holder) in settled.moved {
             self.image(&holder, ChangeOperation::Updated);
@@ -161,6 +190,20 @@ impl Writer {
                 .drain(..)
                 .map(|(op, alias)| (op, Resource::Alias(alias))),
         );
+        changes.extend(
+            self.removed_applications
+                .drain(..)
+                .map(|application| (ChangeOperation::Deleted, Resource::Application(application))),
+        );
+        let names: Vec<String> = self.applications.keys().cloned().collect();
+        for application in applications::by_names(&mut self.transaction, &names).await? {
+            let operation = self
+                .applications
+                .get(&application.name)
+                .copied()
+                .unwrap_or(ChangeOperation::Updated);
+            changes.push((operation, Resource::Application(application)));
+        }
         Ok(changes)
     }
 

@@ -70,6 +70,8 @@ fn known(versions: &[(i32, &str, Status)]) -> KnownState {
     let image = KnownImage {
         description: describe(&offer(PRODUCT, &[])),
         versions: versions.collect(),
+        pinned: vec![],
+        ignored_serials: BTreeSet::new(),
     };
     KnownState {
         images: [((PRODUCT.parse().unwrap(), ImageType::Container), image)].into(),
@@ -351,4 +353,44 @@ proptest! {
         let versions = &state.images.values().next().unwrap().versions;
         prop_assert_eq!(versions.iter().any(|v| v.status == Status::Active), had_active);
     }
+}
+
+#[test]
+fn what_is_pinned_is_not_retired_and_the_rest_is_as_ever() {
+    let four = [(0, "1.8"), (1, "1.9"), (2, "1.10"), (3, "1.11")];
+    assert_eq!(retire(four, 2, &[]), [0, 1]);
+    assert_eq!(retire(four, 2, &[0]), [1]);
+    assert_eq!(retire(four, 2, &[3]), [0, 1]);
+    // The same serial again, while the image is held at the first.
+    assert_eq!(retire([(0, "1.8"), (1, "1.8")], 2, &[]), [0]);
+    assert_eq!(retire([(0, "1.8"), (1, "1.8")], 2, &[0]), [] as [i32; 0]);
+}
+
+#[test]
+fn what_a_user_deleted_stays_deleted() {
+    let offered = snapshot(vec![offer(PRODUCT, &["1.8", "1.9", "1.10"])]);
+    let mut state = known(&[(0, "1.8", Status::Active), (1, "1.9", Status::Active)]);
+    let key = (PRODUCT.parse().unwrap(), ImageType::Container);
+    state.images.get_mut(&key).unwrap().ignored_serials = ["1.10".to_owned()].into();
+    let plan = run(&offered, &state, 2, Mode::Mirror);
+    assert_eq!(plan.images, []);
+    let reasons: Vec<_> = plan
+        .left_out
+        .iter()
+        .map(|left_out| (left_out.serial.as_str(), left_out.reason))
+        .collect();
+    assert_eq!(reasons, [("1.10", Reason::Ignored)]);
+
+    let state = KnownState {
+        ignored: [key].into(),
+        ..KnownState::default()
+    };
+    let plan = run(&offered, &state, 2, Mode::Mirror);
+    assert_eq!(plan.images, []);
+    let reasons: Vec<_> = plan
+        .left_out
+        .iter()
+        .map(|left_out| (left_out.serial.as_str(), left_out.reason))
+        .collect();
+    assert_eq!(reasons, [("", Reason::Ignored)]);
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use rootstock_model::{Status, plan};
+use rootstock_model::{ImageType, Status, default_image, hold};
 use rootstock_proto::{catalog::v1 as wire, convert};
 use sqlx::PgConnection;
 use time::OffsetDateTime;
@@ -202,45 +202,63 @@ pub(crate) async fn count_change(connection: &mut PgConnection, ids: &[String]) 
     Ok(())
 }
 
-/// Recomputes what these images have of their versions: status, count, the newest active one. An
-/// image without a version that is not deleted is deleted itself.
+/// Recomputes what these images have of their versions: status, count, what is shown and what a hold
+/// hides. An image without a version that is not deleted is deleted itself. Answers the versions that
+/// were hidden or shown.
 pub(crate) async fn refresh_from_versions(
     connection: &mut PgConnection,
     ids: &[String],
-) -> Result<(), Failure> {
+) -> Result<Vec<i64>, Failure> {
     let rows = sqlx::query!(
-        "SELECT image_id, number, serial, status FROM versions WHERE image_id = ANY($1) AND status <> 4",
+        "SELECT id, image_id, number, serial, status, hidden FROM versions WHERE image_id = ANY($1) AND status <> 4",
         ids,
     )
     .fetch_all(&mut *connection)
     .await?;
-    let mut by_image: BTreeMap<&str, Vec<(i32, &str, Status)>> =
-        ids.iter().map(|id| (id.as_str(), vec![])).collect();
+    let holds = sqlx::query!(
+        "SELECT i.id, v.number, v.serial FROM images i JOIN versions v ON v.image_id = i.id AND v.number = i.hold_version
+         WHERE i.id = ANY($1)",
+        ids,
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    let mut by_image: BTreeMap<&str, Vec<_>> = ids.iter().map(|id| (id.as_str(), vec![])).collect();
     for row in &rows {
-        let version = (row.number, row.serial.as_str(), status(row.status)?);
-        by_image.entry(row.image_id.as_str()).or_default().push(version);
+        by_image
+            .entry(row.image_id.as_str())
+            .or_default()
+            .push((row, status(row.status)?));
     }
     let (mut statuses, mut counts, mut newest) = (vec![], vec![], vec![]);
-    for versions in by_image.values() {
-        let best = Status::of_image(versions.iter().map(|(.., status)| *status));
-        statuses.push(
-            if versions.is_empty() {
-                Status::Deleted
-            } else {
-                best
-            }
-            .code(),
-        );
+    let (mut turned, mut turned_hidden) = (vec![], vec![]);
+    for (id, versions) in &by_image {
+        let best = match versions.is_empty() {
+            true => Status::Deleted,
+            false => Status::of_image(versions.iter().map(|(_, status)| *status)),
+        };
+        statuses.push(best.code());
         counts.push(i32::try_from(versions.len()).unwrap_or(i32::MAX));
-        let active = versions.iter().filter(|(.., status)| *status == Status::Active);
-        let newest_active = active.max_by(|a, b| plan::order((a.0, a.1), (b.0, b.1)));
-        newest.push(newest_active.map(|(number, ..)| *number));
+        let active = versions.iter().filter(|(_, status)| *status == Status::Active);
+        let held = holds.iter().find(|hold| hold.id == **id);
+        let view = hold::view(
+            active.map(|(row, _)| (row.number, row.serial.as_str())),
+            held.map(|held| (held.number, held.serial.as_str())),
+        );
+        newest.push(view.current);
+        for (row, _) in versions {
+            let hidden = view.hidden.contains(&row.number);
+            if hidden != row.hidden {
+                turned.push(row.id);
+                turned_hidden.push(hidden);
+            }
+        }
     }
     let ids: Vec<String> = by_image.keys().map(|id| (*id).to_owned()).collect();
     sqlx::query!(
         "UPDATE images i
          SET status = n.status, version_count = n.version_count, newest_version = n.newest_version,
-             is_default = i.is_default AND n.status <> 4
+             is_default = i.is_default AND n.status <> 4,
+             default_when_active = i.default_when_active AND n.status <> 4
          FROM unnest($1::text[], $2::smallint[], $3::integer[], $4::integer[])
              AS n (id, status, version_count, newest_version)
          WHERE i.id = n.id
@@ -251,21 +269,184 @@ pub(crate) async fn refresh_from_versions(
         &counts,
         &newest as &[Option<i32>],
     )
+    .execute(&mut *connection)
+    .await?;
+    super::versions::set_hidden(connection, &turned, &turned_hidden).await?;
+    Ok(turned)
+}
+
+/// Holds an image at a version; what is noted of a hold at the same version stays as to its beginning.
+pub(crate) async fn hold(
+    connection: &mut PgConnection,
+    id: &str,
+    version: i32,
+    reason: &str,
+    until: Option<OffsetDateTime>,
+) -> Result<(), Failure> {
+    sqlx::query!(
+        "UPDATE images SET hold_version = $2, hold_reason = $3, hold_until = $4,
+             held_at = CASE WHEN hold_version = $2 THEN held_at ELSE now() END
+         WHERE id = $1",
+        id,
+        version,
+        reason,
+        until,
+    )
     .execute(connection)
     .await?;
     Ok(())
 }
 
-/// Makes the first of these images the default of its type where none is. True when it was.
-pub(crate) async fn default_if_none(connection: &mut PgConnection, id: &str) -> Result<bool, Failure> {
-    let done = sqlx::query!(
-        "UPDATE images SET is_default = true WHERE id = $1
-           AND NOT EXISTS (SELECT 1 FROM images d WHERE d.is_default AND d.type = images.type)",
-        id,
+/// Ends the holds of these images; answers those that were held.
+pub(crate) async fn release(connection: &mut PgConnection, ids: &[String]) -> Result<Vec<String>, Failure> {
+    let released = sqlx::query_scalar!(
+        "UPDATE images SET hold_version = NULL, hold_reason = '', hold_until = NULL, held_at = NULL
+         WHERE id = ANY($1) AND hold_version IS NOT NULL RETURNING id",
+        ids,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(released)
+}
+
+/// Ends the holds of these images whose version is gone: there is nothing left to be held at.
+pub(crate) async fn release_without_version(
+    connection: &mut PgConnection,
+    ids: &[String],
+) -> Result<(), Failure> {
+    sqlx::query!(
+        "UPDATE images i SET hold_version = NULL, hold_reason = '', hold_until = NULL, held_at = NULL
+         WHERE i.id = ANY($1) AND i.hold_version IS NOT NULL
+           AND NOT EXISTS (SELECT 1 FROM versions v
+                           WHERE v.image_id = i.id AND v.number = i.hold_version AND v.status <> 4)",
+        ids,
     )
     .execute(connection)
     .await?;
-    Ok(done.rows_affected() > 0)
+    Ok(())
+}
+
+/// Lets the default of each type be what it should be, after these images changed; answers the images
+/// that became it or ceased to be it.
+pub(crate) async fn settle_defaults(
+    connection: &mut PgConnection,
+    ids: &[String],
+) -> Result<Vec<String>, Failure> {
+    let rows = sqlx::query!(
+        r#"SELECT id AS "id!", type AS "image_type!", is_default AS "is_default!",
+               default_when_active AS "wants_default!", status AS "status!"
+           FROM images WHERE is_default OR id = ANY($1)
+           UNION
+           (SELECT DISTINCT ON (type) id, type, is_default, default_when_active, status FROM images
+            WHERE status = 3 AND NOT EXISTS (SELECT 1 FROM images d WHERE d.is_default AND d.type = images.type)
+            ORDER BY type, id)"#,
+        ids,
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    let mut changed = vec![];
+    for image_type in ImageType::ALL {
+        let of_type = rows.iter().filter(|row| row.image_type == image_type.as_str());
+        let candidates: Vec<_> = of_type
+            .map(|row| default_image::Candidate {
+                id: &row.id,
+                is_default: row.is_default,
+                wants_default: row.wants_default,
+                is_active: row.status == Status::Active.code(),
+                exists: row.status != Status::Deleted.code(),
+            })
+            .collect();
+        let present = candidates
+            .iter()
+            .find(|image| image.is_default)
+            .map(|image| image.id);
+        let chosen = default_image::choose(&candidates);
+        if let Some(chosen) = chosen.filter(|chosen| present != Some(*chosen)) {
+            changed.extend(set_default(connection, chosen).await?);
+        }
+    }
+    Ok(changed)
+}
+
+/// Makes an image the default of its type, whatever others were to become it; answers those that it
+/// concerns: the image, and the one that was the default.
+pub(crate) async fn set_default(connection: &mut PgConnection, id: &str) -> Result<Vec<String>, Failure> {
+    let mut changed = sqlx::query_scalar!(
+        "UPDATE images SET is_default = false
+         WHERE is_default AND id <> $1 AND type = (SELECT type FROM images WHERE id = $1) RETURNING id",
+        id,
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    sqlx::query!(
+        "UPDATE images SET is_default = id = $1, default_when_active = false
+         WHERE id = $1 OR default_when_active AND status = 3 AND type = (SELECT type FROM images WHERE id = $1)",
+        id,
+    )
+    .execute(&mut *connection)
+    .await?;
+    changed.push(id.to_owned());
+    Ok(changed)
+}
+
+/// Lets no image of a type become the default by itself any more when it turns active.
+pub(crate) async fn forget_wanted_defaults(
+    connection: &mut PgConnection,
+    image_type: &str,
+) -> Result<(), Failure> {
+    sqlx::query!(
+        "UPDATE images SET default_when_active = false WHERE default_when_active AND type = $1",
+        image_type,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Whether other images of an image's type exist.
+pub(crate) async fn has_others_of_type(connection: &mut PgConnection, id: &str) -> Result<bool, Failure> {
+    let others = sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT 1 FROM images o JOIN images i ON i.id = $1
+                          WHERE o.type = i.type AND o.id <> i.id AND o.status <> 4) AS "others!""#,
+        id,
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(others)
+}
+
+/// Deletes an image; one that comes from a remote is marked, so that its product is left out from now
+/// on. Its versions must be deleted too.
+pub(crate) async fn delete(connection: &mut PgConnection, id: &str) -> Result<(), Failure> {
+    sqlx::query!(
+        "UPDATE images SET status = 4, is_default = false, ignored = remote_id IS NOT NULL WHERE id = $1",
+        id
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// How many versions those of these images keep that come from elsewhere, as their remote has it; 0:
+/// as the setting has it.
+pub(crate) async fn keep_versions(
+    connection: &mut PgConnection,
+    ids: &[String],
+) -> Result<Vec<(String, u32)>, Failure> {
+    let rows = sqlx::query!(
+        r#"SELECT i.id AS "id!", coalesce(r.keep_versions, 0) AS "keep!"
+           FROM images i
+           LEFT JOIN images o ON o.id = i.origin_id
+           LEFT JOIN remotes r ON r.id = coalesce(i.remote_id, o.remote_id)
+           WHERE i.id = ANY($1) AND (i.remote_id IS NOT NULL OR i.origin_id IS NOT NULL)"#,
+        ids,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| (row.id, row.keep.unsigned_abs()))
+        .collect())
 }
 
 /// Notes that an image was brought here by use.

@@ -1,6 +1,6 @@
 //! What a remote's offer is planned against, and the set-wise recording of its outcome.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rootstock_model::{
     Digest, ImageName, Status,
@@ -39,7 +39,10 @@ pub(crate) async fn known(
         .collect();
     let rows = sqlx::query!(
         r#"SELECT i.id, i.name, i.type AS image_type, i.architecture, i.wanted_aliases, i.expires_at, i.remote_id,
-                i.properties AS "properties: Json<BTreeMap<String, String>>"
+                i.properties AS "properties: Json<BTreeMap<String, String>>",
+                ARRAY(SELECT i.hold_version WHERE i.hold_version IS NOT NULL
+                      UNION SELECT a.version FROM aliases a WHERE a.image_id = i.id AND a.version IS NOT NULL)
+                    AS "pinned!"
            FROM images i
            WHERE i.status <> 4
              AND (i.remote_id = $1
@@ -75,6 +78,8 @@ pub(crate) async fn known(
             KnownImage {
                 description,
                 versions: vec![],
+                pinned: row.pinned,
+                ignored_serials: BTreeSet::new(),
             },
         );
     }
@@ -83,6 +88,7 @@ pub(crate) async fn known(
         images,
         taken_names: taken_names(connection, remote_id, &names, &types).await?,
         taken_aliases: taken_aliases(connection, remote_id, snapshot).await?,
+        ignored: ignored(connection, remote_id).await?,
     };
     Ok(KnownRows {
         state,
@@ -112,8 +118,20 @@ async fn load_versions(
          ORDER BY v.image_id, v.number, a.position",
         &id_list,
     )
-    .fetch_all(connection)
+    .fetch_all(&mut *connection)
     .await?;
+    let ignored = sqlx::query!(
+        "SELECT image_id, serial FROM versions WHERE image_id = ANY($1) AND ignored",
+        &id_list,
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    for row in ignored {
+        let key = keys.get(row.image_id.as_str());
+        if let Some(image) = key.and_then(|key| images.get_mut(*key)) {
+            image.ignored_serials.insert(row.serial);
+        }
+    }
     for row in rows {
         let Some(image) = keys
             .get(row.image_id.as_str())
@@ -135,6 +153,19 @@ async fn load_versions(
         }
     }
     Ok(())
+}
+
+/// The remote's images that a user deleted.
+async fn ignored(connection: &mut PgConnection, remote_id: i64) -> Result<BTreeSet<ImageKey>, Failure> {
+    let rows = sqlx::query!(
+        "SELECT product, type AS image_type FROM images WHERE remote_id = $1 AND ignored",
+        remote_id,
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter()
+        .map(|row| image_key(&row.product, &row.image_type))
+        .collect()
 }
 
 async fn taken_names(
@@ -453,10 +484,10 @@ pub(crate) struct Orphans {
     pub lost_blobs: Vec<Digest>,
 }
 
-/// Leaves a remote's images without it.
+/// Leaves a remote's images without it. What was ignored of it is forgotten with it.
 pub(crate) async fn orphan(connection: &mut PgConnection, remote_id: i64) -> Result<Orphans, Failure> {
     let images = sqlx::query!(
-        "UPDATE images SET remote_id = NULL WHERE remote_id = $1 RETURNING id, status",
+        "UPDATE images SET remote_id = NULL, ignored = false WHERE remote_id = $1 RETURNING id, status",
         remote_id,
     )
     .fetch_all(&mut *connection)

@@ -76,7 +76,7 @@ pub(crate) async fn of_image(
 }
 
 /// A page of all versions in the order of their ids, after `after`; of the deleted ones those that
-/// are so since `deleted_since`.
+/// are so since `deleted_since`, and those that applications hold.
 pub(crate) async fn page_by_id(
     connection: &mut PgConnection,
     after: i64,
@@ -84,7 +84,10 @@ pub(crate) async fn page_by_id(
     limit: i64,
 ) -> Result<Vec<VersionRow>, Failure> {
     let rows = select_versions!(
-        "WHERE id > $1 AND (deleted_at IS NULL OR deleted_at > $2) ORDER BY id LIMIT $3",
+        "WHERE id > $1
+           AND (deleted_at IS NULL OR deleted_at > $2
+                OR EXISTS (SELECT 1 FROM applications a WHERE a.version_id = versions.id))
+         ORDER BY id LIMIT $3",
         after,
         deleted_since,
         limit,
@@ -143,7 +146,6 @@ async fn with_artifacts(connection: &mut PgConnection, rows: Vec<Row>) -> Result
 pub(crate) struct Waiting {
     pub id: i64,
     pub image_id: String,
-    pub remote_id: Option<i64>,
     pub fingerprint: Option<Digest>,
     /// Claimed length and, when it is stored, true length of each file, metadata first.
     pub files: Vec<(Digest, i64, Option<i64>)>,
@@ -156,9 +158,8 @@ pub(crate) async fn waiting_for(
 ) -> Result<Vec<Waiting>, Failure> {
     let keys: Vec<Vec<u8>> = blobs.iter().map(|digest| digest.as_bytes().to_vec()).collect();
     let rows = sqlx::query!(
-        r#"SELECT v.id, v.image_id, i.remote_id, v.fingerprint, a.sha256, a.size_bytes, b.size_bytes AS "stored_bytes?"
+        r#"SELECT v.id, v.image_id, v.fingerprint, a.sha256, a.size_bytes, b.size_bytes AS "stored_bytes?"
            FROM versions v
-           JOIN images i ON i.id = v.image_id
            JOIN artifacts a ON a.version_id = v.id
            LEFT JOIN blobs b ON b.sha256 = a.sha256
            WHERE v.status = $2 AND v.id IN (SELECT version_id FROM artifacts WHERE sha256 = ANY($1))
@@ -176,7 +177,6 @@ pub(crate) async fn waiting_for(
             None => waiting.push(Waiting {
                 id: row.id,
                 image_id: row.image_id,
-                remote_id: row.remote_id,
                 fingerprint: row.fingerprint.as_deref().map(digest).transpose()?,
                 files: vec![file],
             }),
@@ -185,7 +185,7 @@ pub(crate) async fn waiting_for(
     Ok(waiting)
 }
 
-/// Gives a version its status; `deleted_at` and the error message follow.
+/// Gives a version its status; `deleted_at`, the error message and whether it is off the list follow.
 pub(crate) async fn set_status(
     connection: &mut PgConnection,
     ids: &[i64],
@@ -194,16 +194,81 @@ pub(crate) async fn set_status(
 ) -> Result<(), Failure> {
     sqlx::query!(
         "UPDATE versions SET status = $2, error_message = $3,
-             deleted_at = CASE WHEN $2 = $4::smallint THEN coalesce(deleted_at, now()) END
+             deleted_at = CASE WHEN $2 = $4::smallint THEN coalesce(deleted_at, now()) END,
+             hidden = hidden AND $2 = $5::smallint,
+             delisted_at = CASE WHEN $2 <> $5::smallint THEN delisted_at END
          WHERE id = ANY($1)",
         ids,
         status.code(),
         error_message,
         Status::Deleted.code(),
+        Status::Active.code(),
     )
     .execute(connection)
     .await?;
     Ok(())
+}
+
+/// Hides versions that just turned active, if their image is held: whether they stay hidden is
+/// decided when the transaction ends, and what was never shown did not go off the list.
+pub(crate) async fn hide_arrivals(connection: &mut PgConnection, ids: &[i64]) -> Result<(), Failure> {
+    sqlx::query!(
+        "UPDATE versions v SET hidden = true FROM images i
+         WHERE v.id = ANY($1) AND i.id = v.image_id AND i.hold_version IS NOT NULL",
+        ids,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Hides each of these versions, or shows it again.
+pub(crate) async fn set_hidden(
+    connection: &mut PgConnection,
+    ids: &[i64],
+    hidden: &[bool],
+) -> Result<(), Failure> {
+    if ids.is_empty() {
+        return Ok(());
+    }
+    sqlx::query!(
+        "UPDATE versions v SET hidden = n.hidden, delisted_at = CASE WHEN n.hidden THEN now() END
+         FROM unnest($1::bigint[], $2::boolean[]) AS n (id, hidden) WHERE v.id = n.id",
+        ids,
+        hidden,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Marks deleted versions of images that come from elsewhere: their serials are left out from now on.
+pub(crate) async fn set_ignored(connection: &mut PgConnection, ids: &[i64]) -> Result<(), Failure> {
+    sqlx::query!(
+        "UPDATE versions v SET ignored = true FROM images i
+         WHERE v.id = ANY($1) AND v.status = 4 AND i.id = v.image_id
+           AND (i.remote_id IS NOT NULL OR i.origin_id IS NOT NULL)",
+        ids,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Numbers of an image's versions that retention leaves alone: what it is held at, and what aliases
+/// are pinned to.
+pub(crate) async fn pinned_of_image(
+    connection: &mut PgConnection,
+    image_id: &str,
+) -> Result<Vec<i32>, Failure> {
+    let numbers = sqlx::query_scalar!(
+        r#"SELECT hold_version AS "number!" FROM images WHERE id = $1 AND hold_version IS NOT NULL
+           UNION SELECT version FROM aliases WHERE image_id = $1 AND version IS NOT NULL"#,
+        image_id,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(numbers)
 }
 
 /// Gives a version the fingerprint that its bytes turned out to have.

@@ -21,7 +21,7 @@ use crate::{
     failure::Failure,
     feed,
     metrics::OpenWatch,
-    queries::{aliases, images, remotes, settings, versions},
+    queries::{aliases, applications, images, remotes, settings, versions},
     writer::clear_for_log,
 };
 
@@ -234,6 +234,16 @@ impl Watcher {
                 rows.into_iter().map(|(alias, _)| Resource::Alias(alias)),
             )
             .await?;
+        }
+        let mut after = String::new();
+        loop {
+            let mut connection = pool.acquire().await.map_err(Failure::from)?;
+            let rows = applications::page(&mut connection, None, &after, PAGE_ROWS).await?;
+            drop(connection);
+            let Some(last) = rows.last() else { break };
+            after.clone_from(&last.name);
+            self.state(begun_at, rows.into_iter().map(Resource::Application))
+                .await?;
         }
         self.catch_up(begun_at).await
     }

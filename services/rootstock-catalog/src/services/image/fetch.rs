@@ -1,0 +1,93 @@
+//! `FetchImage`: bring here what is only listed.
+
+use rootstock_model::Status;
+use rootstock_proto::{
+    Error, Refusal, ResourceKind,
+    catalog::v1::{self as wire, ChangeOperation, FetchImageRequest, FetchImageResponse},
+};
+use rootstock_runtime::propagate::current_traceparent;
+
+use crate::{
+    Catalog, activation,
+    failure::Failure,
+    queries::{
+        images,
+        versions::{self, VersionRow},
+        work,
+    },
+    request::{find_image, image_type},
+    writer::Writer,
+};
+
+/// Has a version brought here, and says which and where it stands.
+pub(super) async fn image(
+    catalog: &Catalog,
+    request: FetchImageRequest,
+) -> Result<FetchImageResponse, Failure> {
+    let wanted = image_type(request.r#type());
+    let mut writer = Writer::begin(&catalog.pool).await?;
+    let image = find_image(writer.connection(), &request.image, wanted).await?;
+    let rows = super::newest_first(versions::of_image(writer.connection(), &image.id).await?);
+    let row = choose(&image, rows, request.version)?;
+    let number = row.version.number;
+    if matches!(
+        row.version.status(),
+        wire::Status::Available | wire::Status::Error
+    ) {
+        queue(&mut writer, &image, &row).await?;
+    }
+    writer.commit().await?;
+    let mut connection = catalog.pool.acquire().await?;
+    let image = images::by_ids(&mut connection, &[image.id])
+        .await?
+        .into_iter()
+        .next();
+    let image = image.ok_or_else(|| Error::not_found(ResourceKind::Image, &request.image))?;
+    let image = super::with_versions(&mut connection, image).await?;
+    Ok(FetchImageResponse {
+        image: Some(image),
+        version: number,
+    })
+}
+
+/// The version asked for, or the newest that can be had.
+fn choose(image: &wire::Image, rows: Vec<VersionRow>, number: Option<i32>) -> Result<VersionRow, Error> {
+    let name = &image.name;
+    match number {
+        Some(number) => {
+            let row = rows.into_iter().find(|row| row.version.number == number);
+            row.ok_or_else(|| Error::not_found(ResourceKind::Version, format!("{name} version {number}")))
+        }
+        None => {
+            let fit = |row: &VersionRow| row.version.status() != wire::Status::Error;
+            rows.into_iter().find(fit).ok_or_else(|| {
+                let message =
+                    format!("{name:?} has no version that can be fetched: see `rootstock image show`");
+                Error::refused(Refusal::NotFetchable, message)
+            })
+        }
+    }
+}
+
+/// Has a version fetched that is only known, or that failed before.
+async fn queue(writer: &mut Writer, image: &wire::Image, row: &VersionRow) -> Result<(), Failure> {
+    if image.source.is_none() {
+        let message = format!("{:?} has no remote to fetch it from", image.name);
+        return Err(Error::refused(Refusal::NotFetchable, message).into());
+    }
+    let digests: Result<Vec<rootstock_model::Digest>, _> = row
+        .version
+        .artifacts
+        .iter()
+        .map(|artifact| artifact.sha256.parse())
+        .collect();
+    let digests = digests.map_err(|_| Failure::Corrupt(format!("artifacts of version {}", row.id)))?;
+    versions::set_status(writer.connection(), &[row.id], Status::Queued, "").await?;
+    images::set_cached(writer.connection(), &image.id).await?;
+    writer.version(row.id, ChangeOperation::Updated);
+    writer.image(&image.id, ChangeOperation::Updated);
+    let traceparent = current_traceparent().unwrap_or_default();
+    work::revive(writer.connection(), &digests, &traceparent).await?;
+    activation::request_blobs(writer, &[digests], &traceparent).await?;
+    Ok(())
+}

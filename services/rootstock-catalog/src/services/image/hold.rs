@@ -1,0 +1,117 @@
+//! `RollbackImage` and `ReleaseImage`: holding an image at a version.
+
+use rootstock_model::hold;
+use rootstock_proto::{
+    Error, Refusal,
+    catalog::v1::{self as wire, ChangeOperation, ReleaseImageRequest, RollbackImageRequest},
+    convert,
+};
+use time::OffsetDateTime;
+
+use super::subject;
+use crate::{
+    Catalog, activation,
+    failure::Failure,
+    queries::{images, versions::VersionRow},
+    writer::Writer,
+};
+
+/// Holds an image at a version; answers it as it is shown then.
+pub(super) async fn rollback(
+    catalog: &Catalog,
+    request: RollbackImageRequest,
+) -> Result<wire::Image, Failure> {
+    if request.reason.trim().is_empty() {
+        return Err(Error::invalid(
+            "reason",
+            "is required: say why, for those who find the image held",
+        )
+        .into());
+    }
+    let until = until(request.until.as_ref())?;
+    let mut writer = Writer::begin(&catalog.pool).await?;
+    if let Some(until) = until {
+        check_future(&mut writer, until).await?;
+    }
+    let image = subject::find(&mut writer, &request.image, request.r#type(), &request.etag).await?;
+    let rows = subject::rows(&mut writer, &image).await?;
+    let row = target(&image, rows, request.version)?;
+    let (number, name) = (row.version.number, &image.name);
+    if row.version.status() != wire::Status::Active {
+        let message = format!("{name:?} cannot be held at version {number}: it is not stored");
+        return Err(Error::refused(Refusal::NotActive, message).into());
+    }
+    let before = image.hold.as_ref();
+    let same = before.is_some_and(|before| {
+        before.version == number
+            && before.reason == request.reason
+            && before.until.as_ref().and_then(convert::moment) == until
+    });
+    if !same {
+        images::hold(writer.connection(), &image.id, number, &request.reason, until).await?;
+        writer.image(&image.id, ChangeOperation::Updated);
+        tracing::info!(
+            image.name = name,
+            version = number,
+            reason = request.reason,
+            "image held"
+        );
+    }
+    subject::commit(catalog, writer, &image.id).await
+}
+
+/// The database keeps microseconds.
+fn until(until: Option<&prost_types::Timestamp>) -> Result<Option<OffsetDateTime>, Error> {
+    let Some(until) = until else { return Ok(None) };
+    let moment =
+        convert::moment(until).ok_or_else(|| Error::invalid("until", "is no moment of the calendar"))?;
+    let micros = moment.microsecond();
+    Ok(Some(moment.replace_microsecond(micros).unwrap_or(moment)))
+}
+
+async fn check_future(writer: &mut Writer, until: OffsetDateTime) -> Result<(), Failure> {
+    let now = sqlx::query_scalar!(r#"SELECT now() AS "now!""#)
+        .fetch_one(writer.connection())
+        .await?;
+    if until > now {
+        Ok(())
+    } else {
+        Err(Error::invalid("until", "is over; name a moment to come, or none").into())
+    }
+}
+
+/// The version asked for; else the one that the image is held at already, so that a repeated request
+/// goes no further back; else the active one before the current.
+fn target(image: &wire::Image, rows: Vec<VersionRow>, wanted: Option<i32>) -> Result<VersionRow, Error> {
+    let held = image.hold.as_ref().map(|hold| hold.version);
+    if let Some(number) = wanted.or(held) {
+        return subject::version(rows, image, number);
+    }
+    let current = subject::active(&rows).find(|(number, _)| Some(*number) == image.current_version);
+    let previous = current.and_then(|current| hold::previous(subject::active(&rows), current));
+    match previous {
+        Some(number) => subject::version(rows, image, number),
+        None => {
+            let message = format!("{:?} has no older stored version to go back to", image.name);
+            Err(Error::refused(Refusal::NotActive, message))
+        }
+    }
+}
+
+/// Ends a hold; answers the image as it is shown then.
+pub(super) async fn release(catalog: &Catalog, request: ReleaseImageRequest) -> Result<wire::Image, Failure> {
+    let mut writer = Writer::begin(&catalog.pool).await?;
+    let image = subject::find(&mut writer, &request.image, request.r#type(), "").await?;
+    release_holds(&mut writer, &[image.id.clone()]).await?;
+    subject::commit(catalog, writer, &image.id).await
+}
+
+/// Ends the holds of these images, and retires what was kept only for them.
+pub(crate) async fn release_holds(writer: &mut Writer, ids: &[String]) -> Result<(), Failure> {
+    let released = images::release(writer.connection(), ids).await?;
+    for id in &released {
+        writer.image(id, ChangeOperation::Updated);
+        tracing::info!(image.id = id, "image released");
+    }
+    activation::make_room(writer, &released).await
+}

@@ -2,6 +2,7 @@
 
 mod activation;
 mod aliases;
+mod applications;
 mod calls;
 mod deleting;
 mod holds;

@@ -8,8 +8,8 @@ use rootstock_model::{Digest, snapshot::Snapshot};
 use rootstock_proto::{
     catalog::v1::{
         CreateRemoteRequest, GetImageRequest, Image, Remote, alias_service_client::AliasServiceClient,
-        image_service_client::ImageServiceClient, remote_service_client::RemoteServiceClient,
-        watch_service_client::WatchServiceClient,
+        application_service_client::ApplicationServiceClient, image_service_client::ImageServiceClient,
+        remote_service_client::RemoteServiceClient, watch_service_client::WatchServiceClient,
     },
     convert::{digest_bytes, offered_image_to_wire},
     sync::v1::{
@@ -88,6 +88,11 @@ impl TestCatalog {
     /// `AliasService`.
     pub fn aliases(&self) -> AliasServiceClient<Channel> {
         AliasServiceClient::new(self.channel.clone())
+    }
+
+    /// `ApplicationService`.
+    pub fn applications(&self) -> ApplicationServiceClient<Channel> {
+        ApplicationServiceClient::new(self.channel.clone())
     }
 
     /// `RemoteService`.

@@ -29,4 +29,4 @@ pub use ftype::{MetadataFtype, RootFtype};
 pub use id::Id;
 pub use image::{ImageType, Status};
 pub use left_out::{LeftOut, Reason};
-pub use name::{AliasName, ImageName, RemoteName, WebhookName};
+pub use name::{AliasName, ApplicationName, ImageName, RemoteName, WebhookName};

@@ -101,6 +101,10 @@ name!(
     /// characters that clients refuse (incus-protocol §2.4).
     AliasName, "alias", 255, |c| !c.is_whitespace() && !c.is_control() && !",?#%&\\\"'`*$+".contains(c)
 );
+name!(
+    /// The name of an application: at most 255 characters, no spaces, commas or control characters.
+    ApplicationName, "application name", 255, |c| !c.is_whitespace() && !c.is_control() && !",?#%&\\\"'`*$".contains(c)
+);
 
 #[cfg(test)]
 mod tests {

@@ -256,7 +256,7 @@ pub fn describe(offered: &OfferedImage) -> Description {
 
 /// The stored versions that have to make room: those beyond the newest `keep`, and those whose
 /// serial a later number has. Never all of them, and never one that is pinned: what an image is held
-/// at, and what aliases are pinned to. Takes (number, serial) of active versions.
+/// at. Takes (number, serial) of active versions.
 pub fn retire<'v>(active: impl IntoIterator<Item = (i32, &'v str)>, keep: u32, pinned: &[i32]) -> Vec<i32> {
     let mut newest_first: Vec<_> = active.into_iter().collect();
     newest_first.sort_by(|a, b| order(*b, *a));

@@ -28,9 +28,10 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 use rootstock_proto::{
     ALL_DESCRIPTORS,
     catalog::v1::{
-        alias_service_server::AliasServiceServer, blob_service_server::BlobServiceServer,
-        image_service_server::ImageServiceServer, remote_service_server::RemoteServiceServer,
-        watch_service_server::WatchServiceServer, webhook_service_server::WebhookServiceServer,
+        alias_service_server::AliasServiceServer, application_service_server::ApplicationServiceServer,
+        blob_service_server::BlobServiceServer, image_service_server::ImageServiceServer,
+        remote_service_server::RemoteServiceServer, watch_service_server::WatchServiceServer,
+        webhook_service_server::WebhookServiceServer,
     },
     sync::v1::work_service_server::WorkServiceServer,
 };
@@ -58,7 +59,7 @@ pub use failure::StartError;
 use crate::{
     feed::Feed,
     retry::RetryPolicy,
-    services::{Aliases, Blobs, Images, Remotes, Watches, Webhooks, Works},
+    services::{Aliases, Applications, Blobs, Images, Remotes, Watches, Webhooks, Works},
     uses::Uses,
 };
 
@@ -206,6 +207,7 @@ fn api(
     let routes = Routes::new(ImageServiceServer::new(Images(catalog.clone())))
         .add_service(AliasServiceServer::new(Aliases(catalog.clone())))
         .add_service(BlobServiceServer::new(Blobs(catalog.clone())))
+        .add_service(ApplicationServiceServer::new(Applications(catalog.clone())))
         .add_service(RemoteServiceServer::new(Remotes(catalog.clone())))
         .add_service(WatchServiceServer::new(watches))
         .add_service(WebhookServiceServer::new(Webhooks(catalog.clone())))

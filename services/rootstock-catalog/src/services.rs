@@ -1,6 +1,7 @@
 //! The gRPC services: requests checked, work done in one transaction each, answers made.
 
 mod alias;
+mod application;
 mod blob;
 mod image;
 mod remote;
@@ -9,6 +10,7 @@ mod webhook;
 mod work;
 
 pub(crate) use alias::Aliases;
+pub(crate) use application::Applications;
 pub(crate) use blob::Blobs;
 pub(crate) use image::Images;
 pub(crate) use remote::Remotes;

@@ -124,10 +124,13 @@ impl Writer {
         let touched: Vec<String> = self.images.keys().cloned().collect();
         images::count_change(&mut self.transaction, &touched).await?;
         images::release_without_version(&mut self.transaction, &touched).await?;
-        for version in images::refresh_from_versions(&mut self.transaction, &touched).await? {
+        let refreshed = images::refresh_from_versions(&mut self.transaction, &touched).await?;
+        for version in refreshed.turned {
             self.version(version, ChangeOperation::Updated);
         }
-        for name in applications::follow(&mut self.transaction, &touched).await? {
+        let mut applications = applications::follow(&mut self.transaction, &refreshed.moved).await?;
+        applications.extend(applications::leave(&mut self.transaction, &touched).await?);
+        for name in applications {
             self.application(&name, ChangeOperation::Updated);
         }
         let defaults = images::settle_defaults(&mut self.transaction, &touched).await?;

@@ -26,8 +26,9 @@ use tonic::{Code, Status, service::Routes};
 use tower::ServiceExt as _;
 
 /// The services of the catalog that pass. What is not named here is not served at the edge.
-const PUBLIC_SERVICES: [&str; 6] = [
+const PUBLIC_SERVICES: [&str; 7] = [
     "rootstock.catalog.v1.AliasService",
+    "rootstock.catalog.v1.ApplicationService",
     "rootstock.catalog.v1.BlobService",
     "rootstock.catalog.v1.ImageService",
     "rootstock.catalog.v1.RemoteService",

@@ -82,14 +82,62 @@ async fn with_versions(connection: &mut PgConnection, rows: Vec<Row>) -> Result<
     rows.into_iter().map(into_wire).collect()
 }
 
-/// Lets the applications of these images follow them: those that move with their image move to what
-/// it shows now, and what becomes of a deleted image leaves them with the version they hold. Answers
-/// the names of those that changed.
+/// Adds an application that is not there.
+pub(crate) async fn insert(
+    connection: &mut PgConnection,
+    name: &str,
+    image_id: &str,
+    version_id: i64,
+    auto_update: bool,
+) -> Result<(), Failure> {
+    sqlx::query!(
+        "INSERT INTO applications (name, image_id, version_id, auto_update) VALUES ($1, $2, $3, $4)",
+        name,
+        image_id,
+        version_id,
+        auto_update,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Changes an application; without an image and a version, it holds what it held.
+pub(crate) async fn update(
+    connection: &mut PgConnection,
+    name: &str,
+    auto_update: bool,
+    holds: Option<(&str, i64)>,
+) -> Result<(), Failure> {
+    sqlx::query!(
+        "UPDATE applications
+         SET auto_update = $2, image_id = coalesce($3, image_id), version_id = coalesce($4, version_id),
+             updated_at = now(), generation = generation + 1
+         WHERE name = $1",
+        name,
+        auto_update,
+        holds.map(|(image_id, _)| image_id),
+        holds.map(|(_, version_id)| version_id),
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Removes an application.
+pub(crate) async fn delete(connection: &mut PgConnection, name: &str) -> Result<(), Failure> {
+    sqlx::query!("DELETE FROM applications WHERE name = $1", name)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Moves the applications that follow these images to what those show now. Answers their names.
 pub(crate) async fn follow(
     connection: &mut PgConnection,
     image_ids: &[String],
 ) -> Result<Vec<String>, Failure> {
-    let mut changed = sqlx::query_scalar!(
+    let moved = sqlx::query_scalar!(
         "UPDATE applications a
          SET version_id = v.id, updated_at = now(), generation = a.generation + 1
          FROM images i JOIN versions v ON v.image_id = i.id AND v.number = i.newest_version
@@ -97,16 +145,24 @@ pub(crate) async fn follow(
          RETURNING a.name",
         image_ids,
     )
-    .fetch_all(&mut *connection)
+    .fetch_all(connection)
     .await?;
+    Ok(moved)
+}
+
+/// Leaves the applications of those of these images that are deleted with the versions they hold.
+/// Answers their names.
+pub(crate) async fn leave(
+    connection: &mut PgConnection,
+    image_ids: &[String],
+) -> Result<Vec<String>, Failure> {
     let left = sqlx::query_scalar!(
         "UPDATE applications a SET image_id = NULL, updated_at = now(), generation = a.generation + 1
          FROM images i WHERE i.id = ANY($1) AND i.status = 4 AND a.image_id = i.id
          RETURNING a.name",
         image_ids,
     )
-    .fetch_all(&mut *connection)
+    .fetch_all(connection)
     .await?;
-    changed.extend(left);
-    Ok(changed)
+    Ok(left)
 }

@@ -202,13 +202,21 @@ pub(crate) async fn count_change(connection: &mut PgConnection, ids: &[String]) 
     Ok(())
 }
 
+/// What came of it that images were looked at anew.
+#[derive(Debug, Default)]
+pub(crate) struct Refreshed {
+    /// Versions that were hidden, or are shown again.
+    pub turned: Vec<i64>,
+    /// Images that show another version now, or none.
+    pub moved: Vec<String>,
+}
+
 /// Recomputes what these images have of their versions: status, count, what is shown and what a hold
-/// hides. An image without a version that is not deleted is deleted itself. Answers the versions that
-/// were hidden or shown.
+/// hides. An image without a version that is not deleted is deleted itself.
 pub(crate) async fn refresh_from_versions(
     connection: &mut PgConnection,
     ids: &[String],
-) -> Result<Vec<i64>, Failure> {
+) -> Result<Refreshed, Failure> {
     let rows = sqlx::query!(
         "SELECT id, image_id, number, serial, status, hidden FROM versions WHERE image_id = ANY($1) AND status <> 4",
         ids,
@@ -254,25 +262,32 @@ pub(crate) async fn refresh_from_versions(
         }
     }
     let ids: Vec<String> = by_image.keys().map(|id| (*id).to_owned()).collect();
-    sqlx::query!(
-        "UPDATE images i
+    let updated = sqlx::query!(
+        r#"UPDATE images i
          SET status = n.status, version_count = n.version_count, newest_version = n.newest_version,
              is_default = i.is_default AND n.status <> 4,
              default_when_active = i.default_when_active AND n.status <> 4
          FROM unnest($1::text[], $2::smallint[], $3::integer[], $4::integer[])
              AS n (id, status, version_count, newest_version)
+             JOIN images old ON old.id = n.id
          WHERE i.id = n.id
            AND (i.status, i.version_count, i.newest_version)
-               IS DISTINCT FROM (n.status, n.version_count, n.newest_version)",
+               IS DISTINCT FROM (n.status, n.version_count, n.newest_version)
+         RETURNING i.id AS "id!", old.newest_version IS DISTINCT FROM n.newest_version AS "moved!""#,
         &ids,
         &statuses,
         &counts,
         &newest as &[Option<i32>],
     )
-    .execute(&mut *connection)
+    .fetch_all(&mut *connection)
     .await?;
     super::versions::set_hidden(connection, &turned, &turned_hidden).await?;
-    Ok(turned)
+    let moved = updated
+        .into_iter()
+        .filter(|row| row.moved)
+        .map(|row| row.id)
+        .collect();
+    Ok(Refreshed { turned, moved })
 }
 
 /// Holds an image at a version; what is noted of a hold at the same version stays as to its beginning.
@@ -387,6 +402,17 @@ pub(crate) async fn set_default(connection: &mut PgConnection, id: &str) -> Resu
     .await?;
     changed.push(id.to_owned());
     Ok(changed)
+}
+
+/// The id of the default image of a type.
+pub(crate) async fn default_of_type(
+    connection: &mut PgConnection,
+    image_type: &str,
+) -> Result<Option<String>, Failure> {
+    let id = sqlx::query_scalar!("SELECT id FROM images WHERE is_default AND type = $1", image_type)
+        .fetch_optional(connection)
+        .await?;
+    Ok(id)
 }
 
 /// Lets no image of a type become the default by itself any more when it turns active.

@@ -40,9 +40,7 @@ pub(crate) async fn known(
     let rows = sqlx::query!(
         r#"SELECT i.id, i.name, i.type AS image_type, i.architecture, i.wanted_aliases, i.expires_at, i.remote_id,
                 i.properties AS "properties: Json<BTreeMap<String, String>>",
-                ARRAY(SELECT i.hold_version WHERE i.hold_version IS NOT NULL
-                      UNION SELECT a.version FROM aliases a WHERE a.image_id = i.id AND a.version IS NOT NULL)
-                    AS "pinned!"
+                array_remove(ARRAY[i.hold_version], NULL) AS "pinned!"
            FROM images i
            WHERE i.status <> 4
              AND (i.remote_id = $1

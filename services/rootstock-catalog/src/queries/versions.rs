@@ -255,15 +255,13 @@ pub(crate) async fn set_ignored(connection: &mut PgConnection, ids: &[i64]) -> R
     Ok(())
 }
 
-/// Numbers of an image's versions that retention leaves alone: what it is held at, and what aliases
-/// are pinned to.
+/// Numbers of an image's versions that retention leaves alone: what it is held at.
 pub(crate) async fn pinned_of_image(
     connection: &mut PgConnection,
     image_id: &str,
 ) -> Result<Vec<i32>, Failure> {
     let numbers = sqlx::query_scalar!(
-        r#"SELECT hold_version AS "number!" FROM images WHERE id = $1 AND hold_version IS NOT NULL
-           UNION SELECT version FROM aliases WHERE image_id = $1 AND version IS NOT NULL"#,
+        r#"SELECT hold_version AS "number!" FROM images WHERE id = $1 AND hold_version IS NOT NULL"#,
         image_id,
     )
     .fetch_all(connection)

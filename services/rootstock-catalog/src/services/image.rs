@@ -1,11 +1,11 @@
 //! `ImageService`.
 
-mod list;
-mod resolve;
 mod default;
 mod delete;
 mod fetch;
 mod hold;
+mod list;
+mod resolve;
 mod subject;
 
 use rootstock_model::plan;
@@ -19,10 +19,7 @@ use tonic::{Request, Response};
 use crate::{
     Catalog,
     failure::Failure,
-    queries::{
-        images,
-        versions::{self, VersionRow},
-    },
+    queries::versions::{self, VersionRow},
     request::{find_image, image_type},
 };
 

@@ -1,0 +1,298 @@
+//! `ApplicationService`: consumers that hold one version of an image each (semantics §8).
+
+use rootstock_model::ApplicationName;
+use rootstock_proto::{
+    Error, Refusal, ResourceKind,
+    catalog::v1::{
+        self as wire, Application, ChangeOperation, CreateApplicationRequest, CreateApplicationResponse,
+        DeleteApplicationRequest, DeleteApplicationResponse, GetApplicationRequest, GetApplicationResponse,
+        ListApplicationsRequest, ListApplicationsResponse, UpdateApplicationRequest,
+        UpdateApplicationResponse, application_service_server::ApplicationService,
+    },
+};
+use sqlx::PgConnection;
+use tonic::{Request, Response};
+
+use crate::{
+    Catalog,
+    failure::Failure,
+    queries::{applications, images, versions, versions::VersionRow},
+    request::{self, PageStart, find_image, image_type},
+    writer::Writer,
+};
+
+/// The service.
+pub(crate) struct Applications(pub Catalog);
+
+#[tonic::async_trait]
+impl ApplicationService for Applications {
+    async fn create_application(
+        &self,
+        request: Request<CreateApplicationRequest>,
+    ) -> Result<Response<CreateApplicationResponse>, tonic::Status> {
+        let application = create(&self.0, request.into_inner()).await?;
+        Ok(Response::new(CreateApplicationResponse {
+            application: Some(application),
+        }))
+    }
+
+    async fn get_application(
+        &self,
+        request: Request<GetApplicationRequest>,
+    ) -> Result<Response<GetApplicationResponse>, tonic::Status> {
+        let name = request.into_inner().name;
+        let mut connection = self.0.pool.acquire().await.map_err(Failure::from)?;
+        let application = by_name(&mut connection, &name).await?;
+        Ok(Response::new(GetApplicationResponse {
+            application: Some(application),
+        }))
+    }
+
+    async fn list_applications(
+        &self,
+        request: Request<ListApplicationsRequest>,
+    ) -> Result<Response<ListApplicationsResponse>, tonic::Status> {
+        let request = request.into_inner();
+        let limit = request::page_size(request.page_size).map_err(Failure::from)?;
+        let start = PageStart::parse(&request.page_token, 1).map_err(Failure::from)?;
+        let image_id = Some(request.image_id.as_str()).filter(|id| !id.is_empty());
+        let mut connection = self.0.pool.acquire().await.map_err(Failure::from)?;
+        let mut found = applications::page(&mut connection, image_id, start.part(0), limit + 1).await?;
+        let more = request::has_next(&mut found, limit);
+        let last = found.last().filter(|_| more);
+        let next_page_token = last
+            .map(|last| PageStart::after(&[&last.name]))
+            .unwrap_or_default();
+        Ok(Response::new(ListApplicationsResponse {
+            applications: found,
+            next_page_token,
+        }))
+    }
+
+    async fn update_application(
+        &self,
+        request: Request<UpdateApplicationRequest>,
+    ) -> Result<Response<UpdateApplicationResponse>, tonic::Status> {
+        let application = update(&self.0, request.into_inner()).await?;
+        Ok(Response::new(UpdateApplicationResponse {
+            application: Some(application),
+        }))
+    }
+
+    async fn delete_application(
+        &self,
+        request: Request<DeleteApplicationRequest>,
+    ) -> Result<Response<DeleteApplicationResponse>, tonic::Status> {
+        delete(&self.0, &request.into_inner().name).await?;
+        Ok(Response::new(DeleteApplicationResponse {}))
+    }
+}
+
+async fn find(connection: &mut PgConnection, name: &str) -> Result<Option<Application>, Failure> {
+    Ok(applications::by_names(connection, &[name.to_owned()])
+        .await?
+        .pop())
+}
+
+async fn by_name(connection: &mut PgConnection, name: &str) -> Result<Application, Failure> {
+    let application = find(connection, name).await?;
+    application.ok_or_else(|| Error::not_found(ResourceKind::Application, name).into())
+}
+
+async fn create(catalog: &Catalog, request: CreateApplicationRequest) -> Result<Application, Failure> {
+    let name: ApplicationName = match request.name.as_str() {
+        "" => return Err(Error::invalid("name", "is required").into()),
+        name => name.parse().map_err(|error| Error::invalid("name", error))?,
+    };
+    let auto_update = request.auto_update.unwrap_or(true);
+    let mut writer = Writer::begin(&catalog.pool).await?;
+    let image = wanted_image(writer.connection(), &request.image, request.r#type()).await?;
+    if let Some(there) = find(writer.connection(), name.as_str()).await? {
+        let version = there.version.as_ref().map(|version| version.number);
+        let same = there.image_id == image.id
+            && there.auto_update == auto_update
+            && (request.version.is_none() || request.version == version);
+        // The same again is a retry; the answer is what is there.
+        return match same {
+            true => Ok(there),
+            false => Err(Error::AlreadyExists {
+                kind: ResourceKind::Application,
+                name: there.name,
+            }
+            .into()),
+        };
+    }
+    let version = wanted_version(writer.connection(), &image, request.version).await?;
+    applications::insert(
+        writer.connection(),
+        name.as_str(),
+        &image.id,
+        version.id,
+        auto_update,
+    )
+    .await?;
+    writer.application(name.as_str(), ChangeOperation::Created);
+    let application = by_name(writer.connection(), name.as_str()).await?;
+    writer.commit().await?;
+    tracing::info!(
+        application.name = name.as_str(),
+        image.name = image.name,
+        version = version.version.number,
+        "application made"
+    );
+    Ok(application)
+}
+
+/// The image that an application is to be of: any reference to it, or nothing for the default.
+async fn wanted_image(
+    connection: &mut PgConnection,
+    reference: &str,
+    r#type: wire::ImageType,
+) -> Result<wire::Image, Failure> {
+    if !reference.is_empty() {
+        return find_image(connection, reference, image_type(r#type)).await;
+    }
+    let Some(wanted) = image_type(r#type) else {
+        let problem = "is required when no image is named: the default image of which type?";
+        return Err(Error::invalid("type", problem).into());
+    };
+    let id = images::default_of_type(connection, wanted.as_str()).await?;
+    let found = images::by_ids(connection, id.as_slice()).await?.pop();
+    found.ok_or_else(|| Error::not_found(ResourceKind::Image, format!("default {wanted}")).into())
+}
+
+/// The version that is to be held: one that is stored and shown.
+async fn wanted_version(
+    connection: &mut PgConnection,
+    image: &wire::Image,
+    number: Option<i32>,
+) -> Result<VersionRow, Failure> {
+    let name = &image.name;
+    let Some(number) = number.or(image.current_version) else {
+        let message =
+            format!("{name:?} has no active version to hold; fetch it first (`rootstock image fetch`)");
+        return Err(Error::refused(Refusal::NotActive, message).into());
+    };
+    let rows = versions::of_image(connection, &image.id).await?;
+    let row = rows.into_iter().find(|row| row.version.number == number);
+    let row =
+        row.ok_or_else(|| Error::not_found(ResourceKind::Version, format!("{name} version {number}")))?;
+    if row.version.status() != wire::Status::Active {
+        let message =
+            format!("version {number} of {name:?} is not stored; fetch it first (`rootstock image fetch`)");
+        return Err(Error::refused(Refusal::NotActive, message).into());
+    }
+    if row.version.hidden {
+        let message = format!(
+            "version {number} of {name:?} is hidden while the image is held; release it first (`rootstock image release`)"
+        );
+        return Err(Error::refused(Refusal::Held, message).into());
+    }
+    Ok(row)
+}
+
+/// Which fields an update is about.
+#[derive(Debug, Default, Clone, Copy)]
+struct Mask {
+    image: bool,
+    version: bool,
+    auto_update: bool,
+}
+
+impl Mask {
+    fn parse(mask: Option<&prost_types::FieldMask>) -> Result<Self, Error> {
+        let paths = mask.map_or(&[][..], |mask| &mask.paths);
+        if paths.is_empty() {
+            return Err(Error::invalid(
+                "update_mask",
+                "is required: say which fields to change",
+            ));
+        }
+        let mut parsed = Self::default();
+        for (index, path) in paths.iter().enumerate() {
+            match path.as_str() {
+                "image" => parsed.image = true,
+                "version" | "version.number" => parsed.version = true,
+                "auto_update" => parsed.auto_update = true,
+                other => {
+                    let problem = format!("{other:?} cannot be changed; image, version and auto_update can");
+                    return Err(Error::invalid(format!("update_mask.paths[{index}]"), problem));
+                }
+            }
+        }
+        Ok(parsed)
+    }
+}
+
+async fn update(catalog: &Catalog, request: UpdateApplicationRequest) -> Result<Application, Failure> {
+    let mask = Mask::parse(request.update_mask.as_ref())?;
+    let wanted = request.application.unwrap_or_default();
+    let mut writer = Writer::begin(&catalog.pool).await?;
+    let there = by_name(writer.connection(), &wanted.name).await?;
+    if !wanted.etag.is_empty() && wanted.etag != there.etag {
+        return Err(Error::StaleEtag {
+            kind: ResourceKind::Application,
+            name: there.name,
+        }
+        .into());
+    }
+    let auto_update = if mask.auto_update {
+        wanted.auto_update
+    } else {
+        there.auto_update
+    };
+    let image = match (mask.image, there.image_id.is_empty()) {
+        (true, _) => Some(wanted_image(writer.connection(), &wanted.image, wanted.r#type()).await?),
+        (false, false) => images::by_ids(writer.connection(), std::slice::from_ref(&there.image_id))
+            .await?
+            .pop(),
+        (false, true) => None,
+    };
+    let number = wanted
+        .version
+        .as_ref()
+        .map(|version| version.number)
+        .filter(|_| mask.version);
+    let is_other_image = image.as_ref().is_some_and(|image| image.id != there.image_id);
+    let starts_following = auto_update && !there.auto_update;
+    let moves = match &image {
+        // What follows holds what is shown; an image that shows nothing leaves it where it is.
+        Some(image) => mask.version || is_other_image || starts_following && image.current_version.is_some(),
+        None => mask.version,
+    };
+    let version = match (moves, &image) {
+        (false, _) => None,
+        (true, Some(image)) => Some(wanted_version(writer.connection(), image, number).await?),
+        (true, None) => {
+            let message = format!(
+                "the image of application {:?} was deleted: it keeps its version; give it another image to move it",
+                there.name
+            );
+            return Err(Error::refused(Refusal::NotActive, message).into());
+        }
+    };
+    let number = version.as_ref().map(|version| version.version.number);
+    let is_other_version = number.is_some() && number != there.version.as_ref().map(|version| version.number);
+    if auto_update == there.auto_update && !is_other_image && !is_other_version {
+        return Ok(there);
+    }
+    let target = match (&image, &version) {
+        (Some(image), Some(version)) => Some((image.id.as_str(), version.id)),
+        _ => None,
+    };
+    applications::update(writer.connection(), &there.name, auto_update, target).await?;
+    writer.application(&there.name, ChangeOperation::Updated);
+    let application = by_name(writer.connection(), &there.name).await?;
+    writer.commit().await?;
+    Ok(application)
+}
+
+async fn delete(catalog: &Catalog, name: &str) -> Result<(), Failure> {
+    let mut writer = Writer::begin(&catalog.pool).await?;
+    let application = by_name(writer.connection(), name).await?;
+    applications::delete(writer.connection(), name).await?;
+    writer.removed_application(application);
+    writer.commit().await?;
+    tracing::info!(application.name = name, "application removed");
+    Ok(())
+}

@@ -8,6 +8,7 @@
 
 mod blobs;
 mod catalog;
+mod content;
 mod deploy;
 mod executable;
 mod faults;

@@ -15,7 +15,8 @@ use rootstock_proto::{
     sync::v1::{
         ClaimRequest, Combination, Document, FinishTransferRequest, FinishVerifyRequest, Lease,
         SnapshotChunk, SnapshotHeader, SubmitSnapshotRequest, SubmitSnapshotResponse, TransferTask, Work,
-        WorkKind, submit_snapshot_request::Part, work::Task, work_service_client::WorkServiceClient,
+        WorkKind, import_service_client::ImportServiceClient, submit_snapshot_request::Part, work::Task,
+        work_service_client::WorkServiceClient,
     },
 };
 use rootstock_runtime::{Readiness, Shutdown, config::Secret};
@@ -103,6 +104,11 @@ impl TestCatalog {
     /// `WatchService`.
     pub fn watches(&self) -> WatchServiceClient<Channel> {
         WatchServiceClient::new(self.channel.clone()).max_decoding_message_size(64 * 1024 * 1024)
+    }
+
+    /// `ImportService`.
+    pub fn imports(&self) -> ImportServiceClient<Channel> {
+        ImportServiceClient::new(self.channel.clone())
     }
 
     /// `WorkService`.

@@ -36,3 +36,4 @@ pub mod standalone;
 pub mod telemetry;
 pub mod tools;
 pub mod tree;
+pub mod uploads;

@@ -11,7 +11,10 @@ use std::{
 use anyhow::{Context as _, bail, ensure};
 use rootstock_blobs::{BlobStore, LocalConfig, S3Config, StoreConfig};
 use rootstock_model::Digest;
-use rootstock_proto::{catalog::v1::remote_service_client::RemoteServiceClient, sync::v1::WorkKind};
+use rootstock_proto::{
+    catalog::v1::{content_service_client::ContentServiceClient, remote_service_client::RemoteServiceClient},
+    sync::v1::WorkKind,
+};
 use sqlx::{Connection as _, PgConnection};
 use tempfile::TempDir;
 use tonic::transport::Channel;
@@ -37,6 +40,8 @@ pub enum Role {
     Sync(usize),
     /// `serve gateway`.
     Gateway,
+    /// Another `serve gateway`, which a test launches itself.
+    SecondGateway,
 }
 
 /// Where blobs are kept.
@@ -103,7 +108,7 @@ impl Processes {
             .tempdir()?;
         let path = directory.path().to_str().context("TMPDIR is no UTF-8")?;
         let guard = Guard::new("rm -rf \"$1\"", &[path])?;
-        let roles = [Role::Catalog, Role::Gateway]
+        let roles = [Role::Catalog, Role::Gateway, Role::SecondGateway]
             .into_iter()
             .chain((0..layout.workers).map(Role::Sync));
         let listeners: BTreeMap<Role, Listeners> = roles
@@ -156,7 +161,7 @@ impl Processes {
         let service = match role {
             Role::Catalog => "catalog",
             Role::Sync(_) => "sync",
-            Role::Gateway => "gateway",
+            Role::Gateway | Role::SecondGateway => "gateway",
         };
         let mut command = process::command()?;
         command.args(["serve", service]).envs(&self.environment);
@@ -166,6 +171,10 @@ impl Processes {
             ("--http-listen", http),
         ] {
             command.arg(flag).arg(port.address().to_string());
+        }
+        if role == Role::SecondGateway {
+            let state_file = self.directory.path().join("second-gateway.state");
+            command.env("ROOTSTOCK_GATEWAY__STATE_FILE", state_file);
         }
         let process = Process::start(&format!("{role:?}"), command)?;
         let process = self.running.entry(role).or_insert(process);
@@ -216,6 +225,13 @@ impl Processes {
     /// The catalog's `RemoteService`.
     pub fn remotes(&self) -> RemoteServiceClient<Channel> {
         RemoteServiceClient::new(self.catalog.clone())
+    }
+
+    /// A gateway's `ContentService`.
+    pub fn contents(&self, gateway: Role) -> anyhow::Result<ContentServiceClient<Channel>> {
+        let url = format!("http://{}", self.listeners[&gateway].grpc.address());
+        let channel = Channel::from_shared(url)?.connect_lazy();
+        Ok(ContentServiceClient::new(channel))
     }
 
     /// The gateway's URL, the same over every start, without a slash at the end.

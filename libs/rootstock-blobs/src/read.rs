@@ -8,8 +8,11 @@ use futures::{
     stream::{self, BoxStream},
 };
 
+use rootstock_model::Digest;
+
 use crate::{
     error::{BlobError, Operation},
+    hash::{HashStage, Hashes},
     telemetry::StoreKind,
 };
 
@@ -100,6 +103,43 @@ async fn next_piece(
     }
 }
 
+/// The pieces of a whole blob, the last one held back until all of them were found to be `expected`.
+pub(crate) fn verified(
+    expected: Digest,
+    pieces: BoxStream<'static, Result<Bytes, BlobError>>,
+) -> BoxStream<'static, Result<Bytes, BlobError>> {
+    let stage = HashStage::new(Hashes::default());
+    stream::unfold(Some((pieces, stage, None)), move |state| async move {
+        let (mut pieces, mut stage, mut held) = state?;
+        match next_verified(expected, &mut pieces, &mut stage, &mut held).await {
+            Ok((piece, false)) => Some((Ok(piece), Some((pieces, stage, held)))),
+            Ok((piece, true)) => Some((Ok(piece), None)),
+            Err(error) => Some((Err(error), None)),
+        }
+    })
+    .boxed()
+}
+
+/// The next piece that may be seen, and whether it is the last.
+async fn next_verified(
+    expected: Digest,
+    pieces: &mut BoxStream<'static, Result<Bytes, BlobError>>,
+    stage: &mut HashStage,
+    held: &mut Option<Bytes>,
+) -> Result<(Bytes, bool), BlobError> {
+    while let Some(piece) = pieces.next().await {
+        let piece = piece?;
+        stage.feed(vec![piece.clone()]).await?;
+        if let Some(before) = held.replace(piece) {
+            return Ok((before, false));
+        }
+    }
+    match stage.settle().await?.blob() {
+        actual if actual == expected => Ok((held.take().unwrap_or_default(), true)),
+        actual => Err(BlobError::Mismatch { expected, actual }),
+    }
+}
+
 /// The bytes that `wanted` selects of a blob of `size_bytes`: an end beyond the blob's end is moved
 /// there, and a range that then holds nothing is refused.
 pub(crate) fn select(wanted: Option<Range<u64>>, size_bytes: u64) -> Result<Range<u64>, BlobError> {
@@ -145,6 +185,25 @@ mod tests {
             let results: Vec<_> = reader(pieces, 10..15).stream.collect().await;
             assert_eq!(results.iter().all(Result::is_ok), good, "{results:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn the_last_piece_of_what_is_verified_comes_only_when_all_is_right() {
+        let pieces = |pieces: &[&'static [u8]]| {
+            let pieces: Vec<_> = pieces.iter().map(|piece| Ok(Bytes::from_static(piece))).collect();
+            stream::iter(pieces).boxed()
+        };
+        let expected = Digest::of(b"abcde");
+        let right: Vec<_> = verified(expected, pieces(&[b"abc", b"d", b"e"])).collect().await;
+        let right: Vec<_> = right.into_iter().map(Result::unwrap).collect();
+        assert_eq!(right, ["abc", "d", "e"]);
+        let wrong: Vec<_> = verified(expected, pieces(&[b"abc", b"d", b"E"])).collect().await;
+        assert!(
+            matches!(&wrong[..], [Ok(_), Ok(_), Err(BlobError::Mismatch { .. })]),
+            "{wrong:?}"
+        );
+        let empty: Vec<_> = verified(Digest::of(b""), pieces(&[])).collect().await;
+        assert!(matches!(&empty[..], [Ok(piece)] if piece.is_empty()), "{empty:?}");
     }
 
     #[tokio::test]

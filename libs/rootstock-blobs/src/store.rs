@@ -15,12 +15,17 @@ use crate::{
     hash::{HashStage, Hashes, PrefixHash},
     journal::{Place, UploadJournal},
     local::LocalStore,
-    read::BlobReader,
+    read::{self, BlobReader},
     s3::S3Store,
     sink::Sink,
     telemetry::StoreKind,
     upload::Upload,
 };
+
+/// A larger metadata blob is not read for the sake of its fingerprint: it is verified later.
+const MAX_PREFIX_BYTES: u64 = 16 << 20;
+/// Each costs a further hash of the whole blob; those beyond are verified later.
+const MAX_PREFIXES: usize = 8;
 
 /// Blobs named by their SHA-256. Cheap to clone; every clone is the same store.
 #[derive(Debug, Clone)]
@@ -142,6 +147,20 @@ impl BlobStore {
         .await
     }
 
+    /// Reads a whole blob and checks it on the way: the last piece comes only when everything was what the
+    /// name says. Otherwise the stream ends with [`BlobError::Mismatch`] in its place.
+    ///
+    /// # Errors
+    ///
+    /// As for [`BlobStore::read`].
+    pub async fn read_verified(&self, digest: &Digest) -> Result<BlobReader, BlobError> {
+        let reader = self.read(digest, None).await?;
+        Ok(BlobReader {
+            stream: read::verified(*digest, reader.stream),
+            ..reader
+        })
+    }
+
     /// A URL by which anyone can GET the blob until `expires` is over; `None` when the store cannot do
     /// that (local disk). It is not looked up whether there is such a blob, and a HEAD is refused.
     /// `expires` is cut to seven days, the most that the signature allows.
@@ -237,6 +256,66 @@ impl BlobStore {
         match &self.backend {
             Backend::Local(local) => Arc::clone(local).list().boxed(),
             Backend::S3(s3) => s3.list().boxed(),
+        }
+    }
+
+    /// Begins to upload a blob, and has the fingerprints computed in the same pass that it makes with
+    /// metadata that is stored. Metadata that is not there, or too large to be read for this, is left
+    /// out: [`Upload::prefixes`] tells. At most eight are taken, because each costs a further hash of the
+    /// whole blob.
+    ///
+    /// # Errors
+    ///
+    /// As for [`BlobStore::begin_upload`] and [`BlobStore::head`].
+    pub async fn begin_upload_after(
+        &self,
+        metadata: &[Digest],
+        digest: &Digest,
+        size_bytes: u64,
+    ) -> Result<Upload, BlobError> {
+        let mut upload = self.begin_upload(digest, size_bytes).await?;
+        for metadata in metadata.iter().take(MAX_PREFIXES) {
+            match self.head(metadata).await? {
+                Some(info) if info.size_bytes <= MAX_PREFIX_BYTES => {
+                    upload.add_prefix_hash(self.prefix_hash(metadata).await?)?;
+                }
+                found => {
+                    tracing::debug!(metadata.sha256 = %metadata, ?found, "its fingerprint is left to be verified")
+                }
+            }
+        }
+        Ok(upload)
+    }
+
+    /// Continues the upload of `digest` whose last journal was saved as these bytes. `None` when there is
+    /// nothing to go on with: no journal, another blob's, or one that cannot be used any more.
+    ///
+    /// # Errors
+    ///
+    /// [`BlobError::Refused`], [`BlobError::Unavailable`].
+    pub async fn continue_upload(
+        &self,
+        digest: &Digest,
+        journal: &[u8],
+    ) -> Result<Option<Upload>, BlobError> {
+        if journal.is_empty() {
+            return Ok(None);
+        }
+        let resumed = match UploadJournal::from_bytes(journal) {
+            Ok(journal) if journal.digest() != digest => return Ok(None),
+            Ok(journal) => self.resume_upload(&journal).await,
+            Err(error) => Err(error),
+        };
+        match resumed {
+            Ok(upload) => {
+                tracing::info!(done_bytes = upload.offset(), "going on with an earlier upload");
+                Ok(Some(upload))
+            }
+            Err(BlobError::JournalUnusable(problem)) => {
+                tracing::info!(%problem, "an earlier upload cannot be continued; beginning anew");
+                Ok(None)
+            }
+            Err(error) => Err(error),
         }
     }
 

@@ -32,6 +32,14 @@ impl MetadataFtype {
         }
     }
 
+    /// The extension that the blob's path at the edge bears; clients name exported files by it.
+    pub const fn extension(self) -> &'static str {
+        match self {
+            Self::Incus | Self::Lxd => "tar.xz",
+            Self::IncusCombined | Self::LxdCombined => "tar.gz",
+        }
+    }
+
     /// Whether the file is a whole image rather than the metadata of one.
     pub const fn is_unified(self) -> bool {
         matches!(self, Self::IncusCombined | Self::LxdCombined)

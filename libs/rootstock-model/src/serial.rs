@@ -76,6 +76,29 @@ fn time_of_day(text: &str) -> Option<Time> {
     Time::from_hms(part(0..2)?, part(2..4)?, part(4..6)?).ok()
 }
 
+/// The serial of a version that was imported, as public servers write theirs (`YYYYMMDD_HHMM`): when its
+/// content was created. It is no older than `newest`, the image's newest serial: what was imported last
+/// counts, so content that was created before that of the last import goes by the moment of the import.
+pub fn of_import(created_at: OffsetDateTime, now: OffsetDateTime, newest: Option<&str>) -> String {
+    let fits = |serial: &String| newest.is_none_or(|newest| compare(serial, newest).is_gt());
+    [created_at, now]
+        .map(date_and_minute)
+        .into_iter()
+        .find(fits)
+        // Of equal serials the greater number is the newer version.
+        .unwrap_or_else(|| newest.unwrap_or_default().to_owned())
+}
+
+fn date_and_minute(moment: OffsetDateTime) -> String {
+    let moment = moment.to_offset(time::UtcOffset::UTC);
+    let (year, month, day) = (moment.year(), u8::from(moment.month()), moment.day());
+    format!(
+        "{year:04}{month:02}{day:02}_{:02}{:02}",
+        moment.hour(),
+        moment.minute()
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -134,6 +157,27 @@ mod tests {
         #[test]
         fn no_serial_panics(serial in ".{0,20}") {
             let _ = moment(&serial);
+        }
+    }
+
+    #[test]
+    fn what_is_imported_later_is_never_older() {
+        use time::macros::datetime;
+        let (old, new) = (datetime!(2025-03-01 10:20:30 UTC), datetime!(2026-11-22 05:24 +2));
+        let now = datetime!(2026-11-24 15:00:59 UTC);
+        for (created_at, newest, expected) in [
+            (new, None, "20261122_0324"),
+            (new, Some("20250301_1020"), "20261122_0324"),
+            (old, Some("20261122_0324"), "20261124_1500"),
+            (new, Some("20261122_0324"), "20261124_1500"),
+            (old, Some("20990101_0000"), "20990101_0000"),
+            (old, Some("1.2"), "20250301_1020"),
+        ] {
+            assert_eq!(
+                of_import(created_at, now, newest),
+                expected,
+                "{created_at} {newest:?}"
+            );
         }
     }
 }

@@ -24,6 +24,7 @@ ALTER TABLE versions
     ADD COLUMN request_id text NOT NULL DEFAULT '',   -- of the import that made it
     ADD CHECK (NOT ignored OR status = 4);
 CREATE INDEX versions_deleted ON versions (deleted_at) WHERE status = 4;
+CREATE UNIQUE INDEX versions_by_request ON versions (request_id) WHERE request_id <> '';
 
 ALTER TABLE aliases
     ADD COLUMN user_made boolean NOT NULL DEFAULT false,

@@ -33,7 +33,7 @@ use rootstock_proto::{
         remote_service_server::RemoteServiceServer, watch_service_server::WatchServiceServer,
         webhook_service_server::WebhookServiceServer,
     },
-    sync::v1::work_service_server::WorkServiceServer,
+    sync::v1::{import_service_server::ImportServiceServer, work_service_server::WorkServiceServer},
 };
 use rootstock_runtime::{
     Readiness, Shutdown, Tasks,
@@ -59,7 +59,7 @@ pub use failure::StartError;
 use crate::{
     feed::Feed,
     retry::RetryPolicy,
-    services::{Aliases, Applications, Blobs, Images, Remotes, Watches, Webhooks, Works},
+    services::{Aliases, Applications, Blobs, Images, Imports, Remotes, Watches, Webhooks, Works},
     uses::Uses,
 };
 
@@ -211,6 +211,7 @@ fn api(
         .add_service(RemoteServiceServer::new(Remotes(catalog.clone())))
         .add_service(WatchServiceServer::new(watches))
         .add_service(WebhookServiceServer::new(Webhooks(catalog.clone())))
+        .add_service(ImportServiceServer::new(Imports(catalog.clone())))
         .add_service(works);
     with_health_and_reflection(routes, &[ALL_DESCRIPTORS], readiness)
 }

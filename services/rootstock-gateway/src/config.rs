@@ -28,6 +28,13 @@ pub struct GatewayConfig {
     pub redirect_expiry: Duration,
     /// Downloads that go through the gateway at a time. Further ones are told to come back.
     pub max_downloads: usize,
+    /// Uploads at a time. Further ones are told to come back.
+    pub max_uploads: usize,
+    /// The largest file that is taken, in bytes.
+    pub max_upload_bytes: u64,
+    /// An upload is cut off when its client sends no byte for so long; what came of it is kept.
+    #[serde(with = "duration")]
+    pub upload_idle_timeout: Duration,
     /// Connections open at a time, on each listener. Further ones wait to be accepted.
     pub max_connections: usize,
     /// A connection is closed when its client takes no byte for so long.
@@ -66,6 +73,9 @@ impl Default for GatewayConfig {
             redirect_blobs: false,
             redirect_expiry: Duration::from_secs(15 * 60),
             max_downloads: 256,
+            max_uploads: 16,
+            max_upload_bytes: 64 << 30,
+            upload_idle_timeout: Duration::from_secs(60),
             max_connections: 4096,
             write_stall_timeout: Duration::from_secs(60),
             render_interval: Duration::from_millis(200),
@@ -92,6 +102,17 @@ impl Validate for GatewayConfig {
             "must be from 1s to 7d",
         );
         problems.require(self.max_downloads >= 1, "max_downloads", "must be at least 1");
+        problems.require(self.max_uploads >= 1, "max_uploads", "must be at least 1");
+        problems.require(
+            self.max_upload_bytes >= 1,
+            "max_upload_bytes",
+            "must be at least 1",
+        );
+        problems.require(
+            self.upload_idle_timeout >= second,
+            "upload_idle_timeout",
+            "must be at least 1s",
+        );
         problems.require(self.max_connections >= 1, "max_connections", "must be at least 1");
         problems.require(
             self.write_stall_timeout >= second,

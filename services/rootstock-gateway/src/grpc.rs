@@ -1,5 +1,5 @@
 //! gRPC at the edge: what is public passes through to the catalog as it is, the gateway answers for
-//! its own health and for reflection, and everything else does not exist here.
+//! content, for its own health and for reflection, and everything else does not exist here.
 
 use std::{
     pin::Pin,
@@ -16,7 +16,7 @@ use axum::{
 use bytes::Bytes;
 use http::{HeaderMap, Version, header};
 use http_body::{Frame, SizeHint};
-use rootstock_proto::PUBLIC_DESCRIPTORS;
+use rootstock_proto::{PUBLIC_DESCRIPTORS, catalog::v1::content_service_server::ContentServiceServer};
 use rootstock_runtime::{
     Readiness, Shutdown,
     grpc::{Api, Methods, api::ApiError, client::ClientStack, with_health_and_reflection},
@@ -24,6 +24,8 @@ use rootstock_runtime::{
 use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::{Code, Status, service::Routes};
 use tower::ServiceExt as _;
+
+use crate::content::Content;
 
 /// The services of the catalog that pass. What is not named here is not served at the edge.
 const PUBLIC_SERVICES: [&str; 7] = [
@@ -48,9 +50,15 @@ struct Passage {
 ///
 /// # Errors
 /// The descriptors are broken: a fault of the build.
-pub(crate) fn api(catalog: ClientStack, readiness: Readiness, shutdown: Shutdown) -> Result<Api, ApiError> {
-    let Api { router, methods } =
-        with_health_and_reflection(Routes::default(), &[PUBLIC_DESCRIPTORS], readiness)?;
+pub(crate) fn api(
+    catalog: ClientStack,
+    content: Content,
+    readiness: Readiness,
+    shutdown: Shutdown,
+) -> Result<Api, ApiError> {
+    // The one public service of our own.
+    let own = Routes::new(ContentServiceServer::new(content));
+    let Api { router, methods } = with_health_and_reflection(own, &[PUBLIC_DESCRIPTORS], readiness)?;
     let passage = Passage {
         catalog,
         methods: methods.clone(),
@@ -112,7 +120,7 @@ fn drop_connection_headers(headers: &mut HeaderMap) {
 
 /// What a caller is told when the catalog did not answer. What our own client says goes to the log:
 /// it names addresses that are nobody's business here.
-fn told(status: &Status) -> Status {
+pub(crate) fn told(status: &Status) -> Status {
     tracing::warn!(
         reason = status.message(),
         "a call could not be passed to the catalog"

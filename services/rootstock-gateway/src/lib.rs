@@ -2,8 +2,9 @@
 //!
 //! Owns: a read model of the catalog in memory ([`run`] feeds it from the catalog's watch), the
 //! simplestreams index made from it, the way of a blob from the store to a client, the TLS port and
-//! its certificate. Refuses to know: SQL, the inside of any other service, and who may do what to
-//! the catalog. It changes nothing and owns no data: any number of gateways serve the same.
+//! its certificate; and the way of a client's blob into the store (`content`). Refuses to know: SQL, the
+//! inside of any other service, and who may do what to the catalog. It owns no data: any number of
+//! gateways serve the same.
 //!
 //! What holds:
 //! - No request waits for the catalog or its database, except a gRPC call that is passed to it. While
@@ -14,9 +15,10 @@
 //! - A client never takes a part of a blob for the whole.
 //!
 //! Where to start: `model` (what is known, and `model/follow.rs` how it is learned), `index` (what is
-//! made of it), `http` (who asks) and `grpc`. The metrics are listed in `metrics`.
+//! made of it), `http` (who asks), `grpc` and `content`. The metrics are listed in `metrics`.
 
 mod config;
+mod content;
 mod grpc;
 mod http;
 mod index;
@@ -36,7 +38,7 @@ use rootstock_runtime::{
     Component, Readiness, Shutdown, Tasks,
     grpc::{
         Api,
-        client::{ClientOptions, ClientStack, connect_lazy},
+        client::{ClientOptions, ClientStack, Idempotent, RetryOptions, connect_lazy},
         server::{Stack, StackOptions, stack},
     },
     http::{ListenOptions, serve, serve_with},
@@ -48,6 +50,7 @@ use tower::ServiceExt as _;
 pub use config::{GatewayConfig, TlsConfig};
 
 use crate::{
+    content::Content,
     http::Edge,
     index::{Index, SharedIndex},
     listen::certificate::Certificate,
@@ -106,9 +109,17 @@ async fn serve_all(
     let model = Arc::new(SharedModel::new(load_state(&config).await));
     let index = Arc::new(SharedIndex::new(None));
 
-    let api = grpc::api(catalog.clone(), readiness, shutdown.clone())?;
+    let content = Content::new(
+        &config,
+        content_client(&config)?,
+        blobs.clone(),
+        model.subscribe(),
+        shutdown.clone(),
+    );
+    let api = grpc::api(catalog.clone(), content.clone(), readiness, shutdown.clone())?;
     let edge = Edge::new(&config, model.subscribe(), index.subscribe(), blobs);
     let mut tasks = Tasks::new(shutdown.clone());
+    tasks.spawn("gateway.content", content.ended());
     tasks.spawn("gateway.downloads", {
         let (downloads, shutdown) = (edge.downloads(), shutdown.clone());
         async move {
@@ -168,7 +179,21 @@ async fn serve_all(
     Ok(())
 }
 
+/// For calls that pass: they are the callers' to repeat.
 fn catalog_client(config: &GatewayConfig) -> anyhow::Result<ClientStack> {
+    client(config, RetryOptions::default())
+}
+
+/// For what the gateway itself has to say to the catalog.
+fn content_client(config: &GatewayConfig) -> anyhow::Result<ClientStack> {
+    let retry = RetryOptions {
+        idempotent: Idempotent::Only(content::REPEATABLE),
+        ..RetryOptions::default()
+    };
+    client(config, retry)
+}
+
+fn client(config: &GatewayConfig, retry: RetryOptions) -> anyhow::Result<ClientStack> {
     let ca_pem = match &config.catalog_ca_file {
         Some(path) => Some(
             std::fs::read(path).with_context(|| format!("cannot read catalog_ca_file {}", path.display()))?,
@@ -177,9 +202,10 @@ fn catalog_client(config: &GatewayConfig) -> anyhow::Result<ClientStack> {
     };
     let options = ClientOptions {
         ca_pem,
-        // Calls that are passed on are the callers' to repeat, and the edge's own limit is 30 s.
+        // The edge's own limit is 30 s.
         attempt_timeout: Duration::from_secs(25),
         max_in_flight: 1024,
+        retry,
         ..ClientOptions::default()
     };
     connect_lazy(&config.catalog_url, options).context("catalog_url cannot be used")

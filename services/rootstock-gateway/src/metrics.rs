@@ -9,6 +9,8 @@
 //! | `rootstock_gateway_downloads` | gauge | | blobs being sent |
 //! | `rootstock_gateway_downloads_total` | counter | `outcome` | `complete`, `abandoned` (the client left), `failed` (the store did), `refused` (too many) |
 //! | `rootstock_gateway_blob_bytes_total` | counter | | bytes of blobs handed to clients |
+//! | `rootstock_gateway_uploads` | gauge | | blobs being received |
+//! | `rootstock_gateway_uploaded_bytes_total` | counter | | bytes of blobs that clients sent |
 //! | `rootstock_gateway_catalog_connected` | gauge | | 1 while changes are being followed |
 //! | `rootstock_gateway_model_revision` | gauge | | the catalog's revision that is served |
 //! | `rootstock_gateway_model_confirmed_timestamp_seconds` | gauge | | Unix time of the catalog's last word; the model's age is `time()` minus this |
@@ -53,6 +55,28 @@ impl Route {
     }
 }
 
+/// Counts an upload while it lives.
+#[derive(Debug)]
+pub(crate) struct UploadGauge(());
+
+impl UploadGauge {
+    pub(crate) fn begin() -> Self {
+        gauge!("rootstock_gateway_uploads").increment(1);
+        Self(())
+    }
+}
+
+impl Drop for UploadGauge {
+    fn drop(&mut self) {
+        gauge!("rootstock_gateway_uploads").decrement(1);
+    }
+}
+
+/// Bytes came from a client.
+pub(crate) fn uploaded(bytes: usize) {
+    counter!("rootstock_gateway_uploaded_bytes_total").increment(bytes as u64);
+}
+
 /// How a download ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
@@ -72,6 +96,12 @@ pub(crate) fn describe() {
         "rootstock_gateway_http_request_duration_seconds",
         Unit::Seconds,
         "Time to the head of the answer."
+    );
+    describe_gauge!("rootstock_gateway_uploads", "Blobs being received.");
+    describe_counter!(
+        "rootstock_gateway_uploaded_bytes_total",
+        Unit::Bytes,
+        "Bytes of blobs that clients sent."
     );
     describe_gauge!("rootstock_gateway_connections", "TLS connections open.");
     describe_counter!(

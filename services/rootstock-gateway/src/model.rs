@@ -97,6 +97,23 @@ impl Model {
         })
     }
 
+    /// The size of a blob, when any image lists it, or did until less than the deletion grace ago: for
+    /// those who may see every image.
+    pub(crate) fn known_blob(&self, digest: &Digest, now: OffsetDateTime) -> Option<u64> {
+        let grace = self.catalog.deletion_grace();
+        self.blobs.holders(digest).find_map(|(key, size_bytes)| {
+            let version = self.catalog.version(key)?;
+            version.is_readable(now, grace).then_some(size_bytes)
+        })
+    }
+
+    /// Whether a version is listed here.
+    pub(crate) fn has_version(&self, image_id: &str, number: i32) -> bool {
+        self.catalog
+            .listed_versions(image_id)
+            .any(|version| version.message.number == number)
+    }
+
     /// How many blobs could be read, for the log.
     pub(crate) fn blob_count(&self) -> usize {
         self.blobs.len()

@@ -8,7 +8,7 @@
 mod journal;
 mod source;
 
-use rootstock_blobs::{BlobError, Finished, Upload, UploadJournal};
+use rootstock_blobs::{BlobError, Finished, Upload};
 use rootstock_model::Digest;
 use rootstock_proto::{
     convert,
@@ -18,11 +18,6 @@ use tracing::Span;
 
 use self::source::{Source, SourceError};
 use crate::{lease::Held, work::WorkError, worker::Worker};
-
-/// A larger metadata blob is not read for the sake of its fingerprint: it is verified later.
-const MAX_PREFIX_BYTES: u64 = 16 << 20;
-/// Each costs a further hash of the whole blob; those beyond are verified later.
-const MAX_PREFIXES: usize = 8;
 
 /// Fetches the blob from the first source that has it, and reports it as stored.
 pub(crate) async fn transfer(
@@ -102,26 +97,11 @@ impl<'a> Transfer<'a> {
 
     /// The upload that an earlier attempt has left; `None` to begin anew.
     async fn resume(&self, journal: &[u8]) -> Result<Option<Upload>, WorkError> {
-        if journal.is_empty() {
-            return Ok(None);
+        let upload = self.worker.blobs.continue_upload(&self.digest, journal).await?;
+        if let Some(upload) = &upload {
+            self.held.progress(upload.offset());
         }
-        let resumed = match UploadJournal::from_bytes(journal) {
-            Ok(journal) if *journal.digest() != self.digest => return Ok(None),
-            Ok(journal) => self.worker.blobs.resume_upload(&journal).await,
-            Err(error) => Err(error),
-        };
-        match resumed {
-            Ok(upload) => {
-                tracing::info!(done_bytes = upload.offset(), "going on with an earlier transfer");
-                self.held.progress(upload.offset());
-                Ok(Some(upload))
-            }
-            Err(BlobError::JournalUnusable(problem)) => {
-                tracing::info!(%problem, "an earlier transfer cannot be continued; beginning anew");
-                Ok(None)
-            }
-            Err(error) => Err(error.into()),
-        }
+        Ok(upload)
     }
 
     /// Tries the sources in order. When all fail, what came is kept for the next attempt.
@@ -183,18 +163,10 @@ impl<'a> Transfer<'a> {
 
     /// An upload that begins with this blob's first byte.
     async fn begin(&self, size_bytes: u64) -> Result<Upload, BlobError> {
-        let mut upload = self.worker.blobs.begin_upload(&self.digest, size_bytes).await?;
-        for metadata in self.metadata.iter().take(MAX_PREFIXES) {
-            match self.worker.blobs.head(metadata).await? {
-                Some(info) if info.size_bytes <= MAX_PREFIX_BYTES => {
-                    upload.add_prefix_hash(self.worker.blobs.prefix_hash(metadata).await?)?;
-                }
-                found => {
-                    tracing::debug!(metadata.sha256 = %metadata, ?found, "its fingerprint is left to be verified")
-                }
-            }
-        }
-        Ok(upload)
+        self.worker
+            .blobs
+            .begin_upload_after(&self.metadata, &self.digest, size_bytes)
+            .await
     }
 
     /// Makes durable what came in whole parts, and saves where to go on.

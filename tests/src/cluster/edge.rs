@@ -14,6 +14,9 @@ use rootstock_model::{
     snapshot::{OfferedVersion, Snapshot},
 };
 
+use rootstock_proto::catalog::v1::content_service_client::ContentServiceClient;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig};
+
 use crate::tree::PRODUCTS_PATH;
 
 /// What takes longer hangs.
@@ -46,6 +49,23 @@ impl Edge {
     /// The certificate to trust.
     pub fn ca_pem(&self) -> &str {
         &self.ca_pem
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its `ContentService`, as it is reached through `port`.
+    pub fn contents_through(&self, port: u16) -> anyhow::Result<ContentServiceClient<Channel>> {
+        let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(&self.ca_pem));
+        let endpoint = Channel::from_shared(format!("https://localhost:{port}"))?.tls_config(tls)?;
+        Ok(ContentServiceClient::new(endpoint.connect_lazy()))
+    }
+
+    /// Its `ContentService`.
+    pub fn contents(&self) -> anyhow::Result<ContentServiceClient<Channel>> {
+        self.contents_through(self.address.port())
     }
 
     /// Fetches a path (without its leading slash).

@@ -412,7 +412,7 @@ pub(crate) async fn revive(
     announce(connection).await
 }
 
-/// Uploads that a transfer will go on with.
+/// Uploads that a transfer, or a client, will go on with.
 pub(crate) async fn live_uploads(connection: &mut PgConnection) -> Result<Vec<String>, Failure> {
     Ok(
         sqlx::query_scalar!("SELECT upload_id FROM work WHERE upload_id <> ''")

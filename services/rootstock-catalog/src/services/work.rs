@@ -37,6 +37,8 @@ use crate::{
 mod collect;
 mod tasks;
 
+pub(super) use tasks::subject_blob;
+
 /// The longest that a claim waits, whatever it asks for: well within what a server lets a call take.
 const MAX_WAIT: Duration = Duration::from_secs(20);
 /// Work that a claim may take at once.
@@ -263,7 +265,7 @@ impl Works {
     }
 }
 
-fn lease(lease: Option<wire::Lease>) -> Lease {
+pub(super) fn lease(lease: Option<wire::Lease>) -> Lease {
     let lease = lease.unwrap_or_default();
     Lease {
         work_id: lease.work_id,
@@ -271,14 +273,14 @@ fn lease(lease: Option<wire::Lease>) -> Lease {
     }
 }
 
-fn wire_lease(lease: Lease) -> wire::Lease {
+pub(super) fn wire_lease(lease: Lease) -> wire::Lease {
     wire::Lease {
         work_id: lease.work_id,
         epoch: lease.epoch,
     }
 }
 
-fn expect_kind(held: &Held, kind: WorkKind) -> Result<(), Failure> {
+pub(super) fn expect_kind(held: &Held, kind: WorkKind) -> Result<(), Failure> {
     if held.kind == kind as i16 {
         Ok(())
     } else {
@@ -353,16 +355,28 @@ async fn finish_transfer(catalog: &Catalog, request: FinishTransferRequest) -> R
     let mut writer = Writer::begin(&catalog.pool).await?;
     let held = work::fence(writer.connection(), lease).await?;
     expect_kind(&held, WorkKind::Transfer)?;
-    let sha256 = tasks::subject_blob(&held.subject)?;
-    blobs::record(writer.connection(), &sha256, request.size_bytes).await?;
-    blobs::record_combinations(writer.connection(), &facts).await?;
-    work::remove(writer.connection(), lease.work_id).await?;
-    let roots = versions::roots_after(writer.connection(), &sha256).await?;
-    work::release_held(writer.connection(), &roots).await?;
-    let activated = activation::settle(&mut writer, &[sha256]).await?;
+    let sha256 = subject_blob(&held.subject)?;
+    let activated = record_blob(&mut writer, lease, &sha256, request.size_bytes, &facts).await?;
     writer.commit().await?;
     tracing::info!(blob.sha256 = %sha256, size_bytes = request.size_bytes, activated, "blob stored");
     Ok(activated)
+}
+
+/// Records that a blob is stored, whoever brought it, ends the work that this was, and lets go what
+/// waited for the blob. Answers how many versions turned active.
+pub(super) async fn record_blob(
+    writer: &mut Writer,
+    lease: Lease,
+    sha256: &Digest,
+    size_bytes: i64,
+    facts: &[Combination],
+) -> Result<i64, Failure> {
+    blobs::record(writer.connection(), sha256, size_bytes).await?;
+    blobs::record_combinations(writer.connection(), facts).await?;
+    work::remove(writer.connection(), lease.work_id).await?;
+    let roots = versions::roots_after(writer.connection(), sha256).await?;
+    work::release_held(writer.connection(), &roots).await?;
+    activation::settle(writer, &[*sha256]).await
 }
 
 async fn finish_verify(catalog: &Catalog, request: FinishVerifyRequest) -> Result<i64, Failure> {
@@ -379,7 +393,7 @@ async fn finish_verify(catalog: &Catalog, request: FinishVerifyRequest) -> Resul
     Ok(activated)
 }
 
-fn combinations(field: &str, messages: &[wire::Combination]) -> Result<Vec<Combination>, Error> {
+pub(super) fn combinations(field: &str, messages: &[wire::Combination]) -> Result<Vec<Combination>, Error> {
     let digest =
         |index: usize, name: &str, bytes: &[u8]| convert::digest(&format!("{field}[{index}].{name}"), bytes);
     let facts = messages.iter().enumerate().map(|(index, message)| {
@@ -440,7 +454,7 @@ async fn fail(catalog: &Catalog, request: FailRequest) -> Result<(), Failure> {
 async fn give_up(writer: &mut Writer, kind: WorkKind, subject: &str, error: &str) -> Result<(), Failure> {
     let blob = match kind {
         WorkKind::Verify => work::subject_pair(subject).map(|(_, root)| root),
-        _ => Some(tasks::subject_blob(subject)?),
+        _ => Some(subject_blob(subject)?),
     };
     let blobs: Vec<Digest> = blob.into_iter().collect();
     let waiting = versions::waiting_for(writer.connection(), &blobs).await?;

@@ -185,12 +185,12 @@ fn type_of(image_type: i32) -> Option<ImageType> {
 /// What clients can take of a version; `None` when that is nothing although nothing is wrong.
 fn content(version: &Version, image_type: ImageType) -> Result<Option<Content<'_>>, String> {
     let files = match version.files.as_slice() {
-        [file] if is_unified(file) => {
+        [file] if metadata_ftype(file).is_some_and(MetadataFtype::is_unified) => {
             // Most clients take any unified image for a container (incus-protocol §1.2).
             if image_type != ImageType::Container {
                 return Ok(None);
             }
-            Files::Unified(file_entry(file, UNIFIED_EXTENSION)?)
+            Files::Unified(file_entry(file, MetadataFtype::IncusCombined.extension())?)
         }
         [metadata, root] => {
             let root_ftype: RootFtype = root.ftype.parse().map_err(|error| format!("{error}"))?;
@@ -200,7 +200,7 @@ fn content(version: &Version, image_type: ImageType) -> Result<Option<Content<'_
                 .parse()
                 .map_err(|error| format!("its fingerprint: {error}"))?;
             let entry = SplitEntry {
-                metadata: file_entry(metadata, METADATA_EXTENSION)?,
+                metadata: file_entry(metadata, MetadataFtype::Incus.extension())?,
                 root: file_entry(root, root_ftype.extension())?,
                 fingerprint,
             };
@@ -222,14 +222,8 @@ fn content(version: &Version, image_type: ImageType) -> Result<Option<Content<'_
     }))
 }
 
-// Clients name the files that they export by these.
-const METADATA_EXTENSION: &str = "tar.xz";
-const UNIFIED_EXTENSION: &str = "tar.gz";
-
-fn is_unified(file: &File) -> bool {
-    file.ftype
-        .parse::<MetadataFtype>()
-        .is_ok_and(MetadataFtype::is_unified)
+fn metadata_ftype(file: &File) -> Option<MetadataFtype> {
+    file.ftype.parse().ok()
 }
 
 fn file_entry(file: &File, extension: &str) -> Result<FileEntry, String> {

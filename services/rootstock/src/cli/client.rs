@@ -4,9 +4,9 @@ use std::{future::Future, path::PathBuf, time::Duration};
 
 use rootstock_proto::catalog::v1::{
     alias_service_client::AliasServiceClient, application_service_client::ApplicationServiceClient,
-    blob_service_client::BlobServiceClient, image_service_client::ImageServiceClient,
-    remote_service_client::RemoteServiceClient, setting_service_client::SettingServiceClient,
-    watch_service_client::WatchServiceClient,
+    blob_service_client::BlobServiceClient, content_service_client::ContentServiceClient,
+    image_service_client::ImageServiceClient, remote_service_client::RemoteServiceClient,
+    setting_service_client::SettingServiceClient, watch_service_client::WatchServiceClient,
 };
 use rootstock_runtime::grpc::client::{ClientOptions, ClientStack, connect_lazy};
 use tokio::time::{Instant, sleep};
@@ -123,6 +123,11 @@ impl Client {
         BlobServiceClient::new(self.stack.clone()).max_decoding_message_size(MAX_ANSWER_BYTES)
     }
 
+    /// Content: bytes of images, in and out.
+    pub(super) fn contents(&self) -> ContentServiceClient<ClientStack> {
+        ContentServiceClient::new(self.stack.clone()).max_decoding_message_size(MAX_ANSWER_BYTES)
+    }
+
     /// Changes.
     pub(super) fn changes(&self) -> WatchServiceClient<ClientStack> {
         WatchServiceClient::new(self.stack.clone()).max_decoding_message_size(MAX_ANSWER_BYTES)
@@ -145,6 +150,18 @@ impl Client {
     /// What a status means to the user.
     pub(super) fn failure(&self, status: &Status) -> Failure {
         Failure::of_status(status, &self.server)
+    }
+
+    /// The same for calls about content, which only gateways serve.
+    pub(super) fn content_failure(&self, status: &Status) -> Failure {
+        match status.code() {
+            tonic::Code::Unimplemented => Failure::failed(format!(
+                "{} moves no bytes of images: it is the catalog itself, or of another version; name a gateway's \
+                 address with --server or ROOTSTOCK_SERVER",
+                self.server
+            )),
+            _ => self.failure(status),
+        }
     }
 
     /// Makes a call that can be repeated until it is answered, for commands that wait: a server that

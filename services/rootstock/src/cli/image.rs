@@ -5,8 +5,10 @@ mod alias;
 mod default;
 mod delete;
 mod explain;
+mod export;
 mod fetch;
 mod hold;
+mod import;
 mod list;
 mod resolve;
 mod show;
@@ -30,6 +32,8 @@ Examples:
   rootstock image list 'debian*' --type vm  virtual machines named debian…
   rootstock image show debian/12            by name, alias, id or fingerprint
   rootstock image fetch debian/12 --wait    bring an available image into the store
+  rootstock image import meta.tar.xz rootfs.squashfs --alias web
+  rootstock image export debian/12 images/  its files, as incus would write them
   rootstock image explain debian/12         why it is at the version it is at
   rootstock image rollback debian/12 --reason 'broken DNS'";
 
@@ -49,6 +53,8 @@ enum ImageCommand {
     Update(update::UpdateArgs),
     Switch(default::SwitchArgs),
     Fetch(fetch::FetchArgs),
+    Import(Box<import::ImportArgs>),
+    Export(export::ExportArgs),
     Rollback(hold::RollbackArgs),
     Release(hold::ReleaseArgs),
     Explain(explain::ExplainArgs),
@@ -74,6 +80,8 @@ impl ImageArgs {
             ImageCommand::Update(args) => update::run(&client, format, args).await,
             ImageCommand::Switch(args) => default::run(&client, format, args).await,
             ImageCommand::Fetch(args) => fetch::run(&client, format, args).await,
+            ImageCommand::Import(args) => import::run(&client, format, *args).await,
+            ImageCommand::Export(args) => export::run(&client, format, args).await,
             ImageCommand::Rollback(args) => hold::rollback(&client, format, args).await,
             ImageCommand::Release(args) => hold::release(&client, format, args).await,
             ImageCommand::Explain(args) => explain::run(&client, format, args).await,

@@ -110,6 +110,69 @@ fn bar(transfer: &Transfer) -> ProgressBar {
         .with_message(transfers::name(transfer))
 }
 
+/// How one file comes along, on standard error: a bar on a terminal, lines elsewhere.
+#[derive(Debug)]
+pub(super) struct Bar {
+    bar: Option<ProgressBar>,
+    verb: &'static str,
+    name: String,
+    size_bytes: u64,
+    began: std::cell::Cell<bool>,
+}
+
+impl Bar {
+    /// Shows nothing yet: a file that need not be moved is no news.
+    pub(super) fn new(verb: &'static str, name: &str, size_bytes: u64) -> Self {
+        Self {
+            bar: io::stderr().is_terminal().then(|| {
+                let style =
+                    ProgressStyle::with_template(BAR).unwrap_or_else(|_| ProgressStyle::default_bar());
+                ProgressBar::new(size_bytes)
+                    .with_style(style.progress_chars("=> "))
+                    .with_message(name.to_owned())
+            }),
+            verb,
+            name: name.to_owned(),
+            size_bytes,
+            began: std::cell::Cell::new(false),
+        }
+    }
+
+    /// So many bytes are done.
+    pub(super) fn position(&self, done_bytes: u64) {
+        let first = !self.began.replace(true);
+        match &self.bar {
+            Some(bar) => bar.set_position(done_bytes),
+            None if first => {
+                let size = |bytes| human::size(i64::try_from(bytes).unwrap_or(i64::MAX));
+                let from = match done_bytes {
+                    0 => String::new(),
+                    done => format!(", from {} on", size(done)),
+                };
+                let (verb, name) = (self.verb, &self.name);
+                output::note(&format!("{verb} {name} ({}{from})", size(self.size_bytes)));
+            }
+            None => {}
+        }
+    }
+
+    /// Says something beside it.
+    pub(super) fn say(&self, text: &str) {
+        self.began.set(false);
+        match &self.bar {
+            Some(bar) => bar.println(text),
+            None => output::note(text),
+        }
+    }
+
+    /// Takes it away.
+    pub(super) fn done(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

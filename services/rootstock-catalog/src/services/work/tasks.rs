@@ -14,9 +14,10 @@ use crate::{
     failure::Failure,
     metrics,
     queries::{
-        remotes, settings, sync_runs, webhooks,
+        remotes, settings, sync_runs, uploads, webhooks,
         work::{self, Claimed},
     },
+    services::import::ABANDONED_AFTER,
     snapshot::subject_remote,
 };
 
@@ -25,7 +26,7 @@ use crate::{
 pub(super) const INDEX_CHECK_INTERVAL: Duration = Duration::from_secs(60 * 60);
 
 /// The blob of a transfer's subject.
-pub(super) fn subject_blob(subject: &str) -> Result<Digest, Failure> {
+pub(in crate::services) fn subject_blob(subject: &str) -> Result<Digest, Failure> {
     subject
         .parse()
         .map_err(|_| Failure::Corrupt(format!("transfer of {subject:?}")))
@@ -169,6 +170,7 @@ async fn deliver(connection: &mut PgConnection, piece: &Claimed) -> Result<Optio
 async fn sweep(connection: &mut PgConnection, min_age: Duration) -> Result<Task, Failure> {
     // An object that nothing knows may be one that a database of yesterday does not know yet.
     let min_object_age = min_age.max(settings::load(connection).await?.deletion_grace);
+    uploads::remove_abandoned(connection, ABANDONED_AFTER).await?;
     Ok(Task::Sweep(wire::SweepTask {
         live_uploads: work::live_uploads(connection).await?,
         min_age: prost_types::Duration::try_from(min_age).ok(),

@@ -11,7 +11,9 @@ mod leases;
 mod listing;
 pub(crate) mod offers;
 mod resolving;
+mod settings;
 mod watch;
+mod watch_filters;
 
 use rootstock_proto::catalog::v1::{Remote, RemoteMode};
 use rootstock_tests::{

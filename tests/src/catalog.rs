@@ -9,7 +9,8 @@ use rootstock_proto::{
     catalog::v1::{
         CreateRemoteRequest, GetImageRequest, Image, Remote, alias_service_client::AliasServiceClient,
         application_service_client::ApplicationServiceClient, image_service_client::ImageServiceClient,
-        remote_service_client::RemoteServiceClient, watch_service_client::WatchServiceClient,
+        remote_service_client::RemoteServiceClient, setting_service_client::SettingServiceClient,
+        watch_service_client::WatchServiceClient,
     },
     convert::{digest_bytes, offered_image_to_wire},
     sync::v1::{
@@ -99,6 +100,11 @@ impl TestCatalog {
     /// `RemoteService`.
     pub fn remotes(&self) -> RemoteServiceClient<Channel> {
         RemoteServiceClient::new(self.channel.clone())
+    }
+
+    /// `SettingService`.
+    pub fn settings(&self) -> SettingServiceClient<Channel> {
+        SettingServiceClient::new(self.channel.clone())
     }
 
     /// `WatchService`.

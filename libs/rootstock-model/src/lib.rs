@@ -10,6 +10,7 @@ pub mod default_image;
 pub mod deletion;
 pub mod digest;
 pub mod ftype;
+pub mod glob;
 pub mod hold;
 pub mod id;
 pub mod image;

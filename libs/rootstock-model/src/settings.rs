@@ -35,12 +35,129 @@ impl Default for Settings {
     }
 }
 
+/// One setting: what names it, what it decides, and what it may be. Everything that deals with settings
+/// goes by [`ALL`].
+pub struct Definition {
+    /// As users know it, e.g. `images.deletion_grace`.
+    pub key: &'static str,
+    /// What it decides, for people.
+    pub description: &'static str,
+    /// What it may be, to follow "it is".
+    pub expected: &'static str,
+    read: fn(&Settings) -> String,
+    write: fn(&mut Settings, &str) -> Option<()>,
+}
+
+/// Every setting, in the order of their keys.
+pub static ALL: [Definition; 7] = [
+    Definition {
+        key: "images.auto_update_cached",
+        description: "Whether an image of an on-demand remote that was fetched by name or alias follows newer \
+                      versions from then on",
+        expected: "true or false",
+        read: |settings| settings.auto_update_cached.to_string(),
+        write: |settings, value| Some(settings.auto_update_cached = value.parse().ok()?),
+    },
+    Definition {
+        key: "images.auto_update_interval",
+        description: "How often newer versions are looked for of added and cached images with auto-update",
+        expected: "a duration of at least 1s, such as 6h",
+        read: |settings| format_duration(settings.auto_update_interval),
+        write: |settings, value| {
+            Some(settings.auto_update_interval = duration_from(value, Duration::from_secs(1))?)
+        },
+    },
+    Definition {
+        key: "images.default_keep_versions",
+        description: "Newest versions kept of each image whose remote does not say how many",
+        expected: "a number from 1 to 1000",
+        read: |settings| settings.default_keep_versions.to_string(),
+        write: |settings, value| Some(settings.default_keep_versions = number(value, 1, 1000)?),
+    },
+    Definition {
+        key: "images.deletion_grace",
+        description: "How long the blobs of a retired or deleted version stay readable",
+        expected: "a duration of at least 2h: clients cache indexes for an hour",
+        read: |settings| format_duration(settings.deletion_grace),
+        write: |settings, value| {
+            Some(settings.deletion_grace = duration_from(value, Duration::from_secs(2 * 60 * 60))?)
+        },
+    },
+    Definition {
+        key: "images.max_removal_percent",
+        description: "A poll that would remove more than this share of a remote's products is refused until forced",
+        expected: "a number from 0 to 100",
+        read: |settings| settings.max_removal_percent.to_string(),
+        write: |settings, value| {
+            Some(settings.max_removal_percent = u8::try_from(number(value, 0, 100)?).ok()?)
+        },
+    },
+    Definition {
+        key: "images.remote_cache_expiry",
+        description: "Days after which a cached image leaves the store that nobody used",
+        expected: "a number of days from 0 to 36500",
+        read: |settings| settings.remote_cache_expiry_days.to_string(),
+        write: |settings, value| Some(settings.remote_cache_expiry_days = number(value, 0, 36_500)?),
+    },
+    Definition {
+        key: "images.update_interval",
+        description: "How often a remote is polled that has no interval of its own",
+        expected: "a duration of at least 1s, such as 5m",
+        read: |settings| format_duration(settings.update_interval),
+        write: |settings, value| {
+            Some(settings.update_interval = duration_from(value, Duration::from_secs(1))?)
+        },
+    },
+];
+
+fn duration_from(value: &str, least: Duration) -> Option<Duration> {
+    parse_duration(value).filter(|duration| *duration >= least)
+}
+
+fn number(value: &str, least: u32, most: u32) -> Option<u32> {
+    value
+        .parse()
+        .ok()
+        .filter(|number| (least..=most).contains(number))
+}
+
+/// Keys that users of AMS know and that are something else here: what to use instead.
+const ELSEWHERE: [(&str, &str); 4] = [
+    (
+        "images.url",
+        "there may be several image servers here: add each with `rootstock remote add`",
+    ),
+    (
+        "images.auth",
+        "credentials belong to a remote here: see `rootstock remote --help`",
+    ),
+    (
+        "images.version_lockstep",
+        "give a remote a version constraint instead, such as 1.30: see `rootstock remote --help`",
+    ),
+    (
+        "images.allow_insecure",
+        "each remote says by itself whether its certificate goes unchecked: see `rootstock remote --help`",
+    ),
+];
+
+/// What to use instead of a key that is a setting of AMS and none of ours.
+pub fn elsewhere(key: &str) -> Option<&'static str> {
+    ELSEWHERE
+        .iter()
+        .find(|(known, _)| *known == key)
+        .map(|(_, instead)| *instead)
+}
+
 /// A key that is none, or a value that the key cannot have.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidSetting {
     /// The key is none of ours.
-    #[error("setting {0:?} not found")]
-    UnknownKey(String),
+    #[error("setting {key:?} not found: {}", elsewhere(.key).map_or_else(known_keys, str::to_owned))]
+    UnknownKey {
+        /// The refused key.
+        key: String,
+    },
     /// The value does not fit the key.
     #[error("{key} cannot be {value:?}: it is {expected}")]
     BadValue {
@@ -51,6 +168,22 @@ pub enum InvalidSetting {
         /// What it may be.
         expected: &'static str,
     },
+}
+
+fn known_keys() -> String {
+    format!(
+        "the settings are {}",
+        ALL.each_ref().map(|known| known.key).join(", ")
+    )
+}
+
+/// The setting of this key.
+///
+/// # Errors
+/// There is none.
+pub fn definition(key: &str) -> Result<&'static Definition, InvalidSetting> {
+    let found = ALL.iter().find(|known| known.key == key);
+    found.ok_or_else(|| InvalidSetting::UnknownKey { key: key.to_owned() })
 }
 
 impl Settings {
@@ -68,26 +201,14 @@ impl Settings {
         Ok(settings)
     }
 
-    /// Every key with its value, as text that [`Settings::set`] takes.
+    /// One setting as text that [`Settings::set`] takes.
+    pub fn value(&self, definition: &Definition) -> String {
+        (definition.read)(self)
+    }
+
+    /// Every key with its value, in the order of the keys.
     pub fn pairs(&self) -> Vec<(&'static str, String)> {
-        vec![
-            ("images.auto_update_cached", self.auto_update_cached.to_string()),
-            (
-                "images.auto_update_interval",
-                format_duration(self.auto_update_interval),
-            ),
-            (
-                "images.default_keep_versions",
-                self.default_keep_versions.to_string(),
-            ),
-            ("images.deletion_grace", format_duration(self.deletion_grace)),
-            ("images.max_removal_percent", self.max_removal_percent.to_string()),
-            (
-                "images.remote_cache_expiry",
-                self.remote_cache_expiry_days.to_string(),
-            ),
-            ("images.update_interval", format_duration(self.update_interval)),
-        ]
+        ALL.iter().map(|known| (known.key, self.value(known))).collect()
     }
 
     /// Sets one.
@@ -95,58 +216,12 @@ impl Settings {
     /// # Errors
     /// An unknown key or a value that the key cannot have; nothing is changed then.
     pub fn set(&mut self, key: &str, value: &str) -> Result<(), InvalidSetting> {
-        let bad = |key, expected| InvalidSetting::BadValue {
-            key,
+        let known = definition(key)?;
+        (known.write)(self, value).ok_or_else(|| InvalidSetting::BadValue {
+            key: known.key,
             value: value.to_owned(),
-            expected,
-        };
-        match key {
-            "images.update_interval" => {
-                const EXPECTED: &str = "a duration of at least 1s, such as 5m";
-                self.update_interval = parse_duration(value)
-                    .filter(|interval| *interval >= Duration::from_secs(1))
-                    .ok_or_else(|| bad("images.update_interval", EXPECTED))?;
-            }
-            "images.auto_update_interval" => {
-                const EXPECTED: &str = "a duration of at least 1s, such as 6h";
-                self.auto_update_interval = parse_duration(value)
-                    .filter(|interval| *interval >= Duration::from_secs(1))
-                    .ok_or_else(|| bad("images.auto_update_interval", EXPECTED))?;
-            }
-            "images.auto_update_cached" => {
-                self.auto_update_cached = value
-                    .parse()
-                    .map_err(|_| bad("images.auto_update_cached", "true or false"))?;
-            }
-            "images.remote_cache_expiry" => {
-                self.remote_cache_expiry_days =
-                    value.parse().ok().filter(|days| *days <= 36_500).ok_or_else(|| {
-                        bad("images.remote_cache_expiry", "a number of days from 0 to 36500")
-                    })?;
-            }
-            "images.deletion_grace" => {
-                const EXPECTED: &str = "a duration of at least 2h: clients cache indexes for an hour";
-                self.deletion_grace = parse_duration(value)
-                    .filter(|grace| *grace >= Duration::from_secs(2 * 60 * 60))
-                    .ok_or_else(|| bad("images.deletion_grace", EXPECTED))?;
-            }
-            "images.max_removal_percent" => {
-                self.max_removal_percent = value
-                    .parse()
-                    .ok()
-                    .filter(|percent| *percent <= 100)
-                    .ok_or_else(|| bad("images.max_removal_percent", "a number from 0 to 100"))?;
-            }
-            "images.default_keep_versions" => {
-                self.default_keep_versions = value
-                    .parse()
-                    .ok()
-                    .filter(|keep| (1..=1000).contains(keep))
-                    .ok_or_else(|| bad("images.default_keep_versions", "a number from 1 to 1000"))?;
-            }
-            other => return Err(InvalidSetting::UnknownKey(other.to_owned())),
-        }
-        Ok(())
+            expected: known.expected,
+        })
     }
 }
 
@@ -239,7 +314,47 @@ mod tests {
             assert!(settings.set(key, value).is_err(), "{key}={value}");
         }
         assert_eq!(settings, Settings::default());
+        for value in ["1", "yes", "True", ""] {
+            let refused = settings.set("images.auto_update_cached", value).unwrap_err();
+            assert!(refused.to_string().contains("true or false"), "{refused}");
+        }
         settings.set("images.update_interval", "90s").unwrap();
         assert_eq!(settings.update_interval, Duration::from_secs(90));
+    }
+
+    #[test]
+    fn settings_are_told_apart_explained_and_in_order() {
+        assert!(ALL.is_sorted_by(|a, b| a.key < b.key));
+        assert!(ALL.iter().all(|known| !known.description.is_empty()));
+        // Each reads what it writes, and nothing of its neighbours.
+        for (known, value) in ALL.iter().zip(["false", "7h", "9", "30h", "49", "11", "6m"]) {
+            let mut settings = Settings::default();
+            settings.set(known.key, value).unwrap();
+            let changed: Vec<_> = ALL
+                .iter()
+                .filter(|other| settings.value(other) != Settings::default().value(other))
+                .map(|other| other.key)
+                .collect();
+            assert_eq!(changed, [known.key]);
+            assert_eq!(settings.value(known), value);
+        }
+    }
+
+    #[test]
+    fn what_users_of_ams_look_for_is_named() {
+        for key in [
+            "images.url",
+            "images.auth",
+            "images.version_lockstep",
+            "images.allow_insecure",
+        ] {
+            let refused = Settings::default().set(key, "x").unwrap_err().to_string();
+            assert!(refused.contains("rootstock remote"), "{refused}");
+        }
+        let refused = Settings::default()
+            .set("images.nonesuch", "x")
+            .unwrap_err()
+            .to_string();
+        assert!(refused.contains("images.update_interval"), "{refused}");
     }
 }

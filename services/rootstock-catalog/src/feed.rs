@@ -31,10 +31,48 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 const RECONNECT_DELAY: Duration = Duration::from_millis(500);
 
 /// A change, and where its transaction ends.
-#[derive(Debug, Clone)]
-pub(crate) struct LoggedChange {
-    pub change: Change,
-    pub transaction_revision: i64,
+#[derive(Debug)]
+struct LoggedChange {
+    change: Change,
+    transaction_revision: i64,
+}
+
+/// Changes that follow each other in the log, as far as they are wanted.
+#[derive(Debug)]
+pub(crate) struct Page {
+    /// The wanted ones.
+    pub changes: Vec<Change>,
+    /// The first revision that was looked at.
+    pub first: i64,
+    /// The last one.
+    pub last: i64,
+    /// Whether that is the last of its transaction.
+    pub ends_transaction: bool,
+}
+
+impl Page {
+    /// `None` when there is nothing to look at.
+    fn of<'a>(
+        logged: impl Iterator<Item = &'a LoggedChange>,
+        wants: impl Fn(&Change) -> bool,
+    ) -> Option<Self> {
+        let mut page: Option<Self> = None;
+        for one in logged.take(PAGE_CHANGES as usize) {
+            let page = page.get_or_insert_with(|| Self {
+                changes: vec![],
+                first: one.change.revision,
+                last: 0,
+                ends_transaction: false,
+            });
+            page.last = one.change.revision;
+            page.ends_transaction = page.last == one.transaction_revision;
+            // Only what is wanted is copied: most watchers want little.
+            if wants(&one.change) {
+                page.changes.push(one.change.clone());
+            }
+        }
+        page
+    }
 }
 
 /// What watchers and waiting workers wait on.
@@ -67,22 +105,22 @@ impl Feed {
         self.work.subscribe()
     }
 
-    /// Some changes from this revision on, at least one when there is any.
-    pub(crate) async fn read(&self, from_revision: i64) -> Result<Vec<LoggedChange>, Failure> {
+    /// Looks at some changes from this revision on, at least at one when there is any, and answers those
+    /// that are wanted. A watcher that keeps up costs no query, whatever it wants.
+    pub(crate) async fn read(
+        &self,
+        from_revision: i64,
+        wants: impl Fn(&Change) -> bool,
+    ) -> Result<Option<Page>, Failure> {
         let from_ring = {
             let ring = self.ring.read().unwrap_or_else(PoisonError::into_inner);
             let first = ring.front().map_or(i64::MAX, |logged| logged.change.revision);
-            usize::try_from(from_revision - first).ok().map(|skip| {
-                ring.iter()
-                    .skip(skip)
-                    .take(PAGE_CHANGES as usize)
-                    .cloned()
-                    .collect::<Vec<_>>()
-            })
+            let skip = usize::try_from(from_revision.saturating_sub(first)).ok();
+            skip.and_then(|skip| Page::of(ring.range(skip.min(ring.len())..), &wants))
         };
         match from_ring {
-            Some(changes) if !changes.is_empty() => Ok(changes),
-            _ => read_log(&self.pool, from_revision).await,
+            Some(page) => Ok(Some(page)),
+            None => Ok(Page::of(read_log(&self.pool, from_revision).await?.iter(), wants)),
         }
     }
 

@@ -30,8 +30,8 @@ use rootstock_proto::{
     catalog::v1::{
         alias_service_server::AliasServiceServer, application_service_server::ApplicationServiceServer,
         blob_service_server::BlobServiceServer, image_service_server::ImageServiceServer,
-        remote_service_server::RemoteServiceServer, watch_service_server::WatchServiceServer,
-        webhook_service_server::WebhookServiceServer,
+        remote_service_server::RemoteServiceServer, setting_service_server::SettingServiceServer,
+        watch_service_server::WatchServiceServer, webhook_service_server::WebhookServiceServer,
     },
     sync::v1::{import_service_server::ImportServiceServer, work_service_server::WorkServiceServer},
 };
@@ -59,7 +59,7 @@ pub use failure::StartError;
 use crate::{
     feed::Feed,
     retry::RetryPolicy,
-    services::{Aliases, Applications, Blobs, Images, Imports, Remotes, Watches, Webhooks, Works},
+    services::{Aliases, Applications, Blobs, Images, Imports, Remotes, Settings, Watches, Webhooks, Works},
     uses::Uses,
 };
 
@@ -209,6 +209,7 @@ fn api(
         .add_service(BlobServiceServer::new(Blobs(catalog.clone())))
         .add_service(ApplicationServiceServer::new(Applications(catalog.clone())))
         .add_service(RemoteServiceServer::new(Remotes(catalog.clone())))
+        .add_service(SettingServiceServer::new(Settings(catalog.clone())))
         .add_service(WatchServiceServer::new(watches))
         .add_service(WebhookServiceServer::new(Webhooks(catalog.clone())))
         .add_service(ImportServiceServer::new(Imports(catalog.clone())))

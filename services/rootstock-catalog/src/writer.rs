@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use prost::Message as _;
 use rootstock_proto::catalog::v1::{
-    Alias, Application, Change, ChangeOperation, Image, Remote, change::Resource,
+    Alias, Application, Change, ChangeOperation, Image, Remote, Setting, change::Resource,
 };
 use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 
@@ -34,6 +34,7 @@ pub(crate) struct Writer {
     aliases: Vec<(ChangeOperation, Alias)>,
     applications: BTreeMap<String, ChangeOperation>,
     removed_applications: Vec<Application>,
+    settings: Vec<Setting>,
 }
 
 impl Writer {
@@ -53,6 +54,7 @@ impl Writer {
             aliases: vec![],
             applications: BTreeMap::new(),
             removed_applications: vec![],
+            settings: vec![],
         })
     }
 
@@ -72,6 +74,11 @@ impl Writer {
                 ..remote
             },
         ));
+    }
+
+    /// Notes that a setting changed to this. There are no others than there ever were: it is updated.
+    pub(crate) fn setting(&mut self, setting: Setting) {
+        self.settings.push(setting);
     }
 
     /// Notes what happened to an image.
@@ -159,6 +166,11 @@ impl Writer {
     /// The noted changes with their resources as they are now; what holds others comes first.
     async fn changes(&mut self) -> Result<Vec<(ChangeOperation, Resource)>, Failure> {
         let mut changes = Vec::new();
+        changes.extend(
+            self.settings
+                .drain(..)
+                .map(|setting| (ChangeOperation::Updated, Resource::Setting(setting))),
+        );
         changes.extend(
             self.remotes
                 .drain(..)

@@ -34,6 +34,7 @@ const PUBLIC_SERVICES: [&str; 7] = [
     "rootstock.catalog.v1.BlobService",
     "rootstock.catalog.v1.ImageService",
     "rootstock.catalog.v1.RemoteService",
+    "rootstock.catalog.v1.SettingService",
     "rootstock.catalog.v1.WatchService",
     "rootstock.catalog.v1.WebhookService",
 ];

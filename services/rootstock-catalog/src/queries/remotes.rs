@@ -263,6 +263,36 @@ pub(crate) async fn set_documents(
     Ok(())
 }
 
+/// Forgets what snapshots were made of: the next polls of these remotes begin anew.
+pub(crate) async fn forget_documents(
+    connection: &mut PgConnection,
+    remote_ids: &[i64],
+) -> Result<(), Failure> {
+    sqlx::query!(
+        "DELETE FROM remote_documents WHERE remote_id = ANY($1)",
+        remote_ids
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// The remotes that are polled.
+pub(crate) async fn enabled(connection: &mut PgConnection) -> Result<Vec<i64>, Failure> {
+    Ok(sqlx::query_scalar!("SELECT id FROM remotes WHERE NOT disabled")
+        .fetch_all(connection)
+        .await?)
+}
+
+/// The remotes that leave it to the setting how many versions are kept.
+pub(crate) async fn with_default_keep_versions(connection: &mut PgConnection) -> Result<Vec<i64>, Failure> {
+    Ok(
+        sqlx::query_scalar!("SELECT id FROM remotes WHERE keep_versions = 0")
+            .fetch_all(connection)
+            .await?,
+    )
+}
+
 /// Whether `index.json` was not asked for within `interval`.
 pub(crate) async fn index_check_due(
     connection: &mut PgConnection,

@@ -272,6 +272,39 @@ pub(crate) async fn nudge(
     announce(connection).await
 }
 
+/// Has these remotes polled at once, by what is said of them now: a poll that is under way goes by what
+/// was said before, so it is taken away from its worker and begins anew.
+pub(crate) async fn poll_anew(
+    connection: &mut PgConnection,
+    remote_ids: &[i64],
+    traceparent: &str,
+) -> Result<(), Failure> {
+    sqlx::query!(
+        "INSERT INTO work (kind, subject, due_at, traceparent)
+         SELECT $1, id::text, now(), $3 FROM unnest($2::bigint[]) AS remote (id)
+         ON CONFLICT (kind, subject)
+         DO UPDATE SET due_at = now(), worker = NULL, failed_attempts = 0, traceparent = excluded.traceparent",
+        WorkKind::Poll as i16,
+        remote_ids,
+        traceparent,
+    )
+    .execute(&mut *connection)
+    .await?;
+    announce(connection).await
+}
+
+/// Has all timed work looked at at once that nobody is at.
+pub(crate) async fn nudge_timed(connection: &mut PgConnection) -> Result<(), Failure> {
+    let kinds = [WorkKind::AutoUpdate, WorkKind::Expire, WorkKind::Collect].map(|kind| kind as i16);
+    sqlx::query!(
+        "UPDATE work SET due_at = now() WHERE kind = ANY($1) AND worker IS NULL AND due_at IS NOT NULL",
+        &kinds,
+    )
+    .execute(&mut *connection)
+    .await?;
+    announce(connection).await
+}
+
 /// A transfer to queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct NewTransfer {

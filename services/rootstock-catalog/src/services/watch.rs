@@ -1,11 +1,13 @@
 //! `WatchService`.
 
+mod filter;
+
 use std::{pin::Pin, time::Duration};
 
 use rootstock_proto::{
     Error,
     catalog::v1::{
-        Change, ChangeOperation, WatchRequest, WatchResponse, change::Resource,
+        Change, ChangeKind, ChangeOperation, WatchRequest, WatchResponse, change::Resource,
         watch_service_server::WatchService,
     },
 };
@@ -19,11 +21,13 @@ use tonic::{Request, Response};
 use crate::{
     Catalog,
     failure::Failure,
-    feed,
+    feed::{self, Page},
     metrics::OpenWatch,
     queries::{aliases, applications, images, remotes, settings, versions},
     writer::clear_for_log,
 };
+
+use self::filter::Filter;
 
 /// A watcher is told this often that the stream lives.
 const HEARTBEAT: Duration = Duration::from_secs(10);
@@ -49,11 +53,13 @@ impl WatchService for Watches {
         request: Request<WatchRequest>,
     ) -> Result<Response<Self::WatchStream>, tonic::Status> {
         let request = request.into_inner();
+        let filter = Filter::of(&request).map_err(Failure::from)?;
         let start = start(&self.catalog, &request).await?;
         // A slow client holds back its own task only, one message ahead of it.
         let (sender, receiver) = mpsc::channel(1);
         let watcher = Watcher {
             catalog: self.catalog.clone(),
+            filter,
             sender,
         };
         let shutdown = self.shutdown.clone();
@@ -109,6 +115,7 @@ type Sender = mpsc::Sender<Result<WatchResponse, tonic::Status>>;
 
 struct Watcher {
     catalog: Catalog,
+    filter: Filter,
     sender: Sender,
 }
 
@@ -148,22 +155,25 @@ impl Watcher {
                 }
                 continue;
             }
-            let logged = self.catalog.feed.read(next).await?;
-            let Some(last) = logged.last() else {
+            let page = self.read(next).await?;
+            // Nothing, or not what comes next: the log was compacted beyond a watcher that is far behind.
+            let Some(page) = page.filter(|page| page.first == next) else {
                 let oldest = feed::oldest_revision(&self.catalog.pool).await?;
                 return Err(Failure::from(Error::RevisionOutOfRange { oldest, newest }).into());
             };
-            // The log was compacted beyond a watcher that is far behind.
-            if logged.first().is_some_and(|first| first.change.revision != next) {
-                let oldest = feed::oldest_revision(&self.catalog.pool).await?;
-                return Err(Failure::from(Error::RevisionOutOfRange { oldest, newest }).into());
+            whole = page.ends_transaction;
+            next = page.last + 1;
+            // What is left out is told by its revision alone, and in the middle of a transaction not at all.
+            if whole || !page.changes.is_empty() {
+                self.send(page.changes, if whole { next - 1 } else { 0 }).await?;
             }
-            whole = last.change.revision == last.transaction_revision;
-            next = last.change.revision + 1;
-            let revision = if whole { next - 1 } else { 0 };
-            self.send(logged.into_iter().map(|logged| logged.change).collect(), revision)
-                .await?;
         }
+    }
+
+    /// What this watcher wants of the changes from this revision on.
+    async fn read(&self, from: i64) -> Result<Option<Page>, Failure> {
+        let wants = |change: &Change| self.filter.wants(change);
+        self.catalog.feed.read(from, wants).await
     }
 
     /// Sends the whole state, and answers where to go on.
@@ -183,7 +193,7 @@ impl Watcher {
         )
         .await?;
         let mut after = String::new();
-        loop {
+        while self.filter.wants_kind(ChangeKind::Remote) {
             let mut connection = pool.acquire().await.map_err(Failure::from)?;
             let rows = remotes::page(&mut connection, &after, PAGE_ROWS).await?;
             drop(connection);
@@ -199,7 +209,7 @@ impl Watcher {
             self.state(begun_at, remotes).await?;
         }
         let mut after = String::new();
-        loop {
+        while self.filter.wants_kind(ChangeKind::Image) {
             let mut connection = pool.acquire().await.map_err(Failure::from)?;
             let mut rows = images::page_by_id(&mut connection, &after, PAGE_ROWS).await?;
             drop(connection);
@@ -211,7 +221,7 @@ impl Watcher {
         }
         let deleted_since = OffsetDateTime::now_utc() - settings.deletion_grace;
         let mut after = 0;
-        loop {
+        while self.filter.wants_kind(ChangeKind::Version) {
             let mut connection = pool.acquire().await.map_err(Failure::from)?;
             let rows = versions::page_by_id(&mut connection, after, deleted_since, PAGE_ROWS).await?;
             drop(connection);
@@ -221,7 +231,7 @@ impl Watcher {
             self.state(begun_at, versions).await?;
         }
         let mut after = (String::new(), String::new(), String::new());
-        loop {
+        while self.filter.wants_kind(ChangeKind::Alias) {
             let mut connection = pool.acquire().await.map_err(Failure::from)?;
             let rows = aliases::page(&mut connection, (&after.0, &after.1, &after.2), PAGE_ROWS).await?;
             drop(connection);
@@ -250,13 +260,19 @@ impl Watcher {
 
     async fn state(&self, revision: i64, resources: impl Iterator<Item = Resource>) -> Result<(), Stop> {
         let operation = ChangeOperation::State.into();
-        let changes = resources.map(|resource| Change {
-            revision,
-            operation,
-            changed_at: None,
-            resource: Some(resource),
-        });
-        self.send(changes.collect(), 0).await
+        let wanted = resources.filter(|resource| self.filter.wants_resource(resource));
+        let changes: Vec<Change> = wanted
+            .map(|resource| Change {
+                revision,
+                operation,
+                changed_at: None,
+                resource: Some(resource),
+            })
+            .collect();
+        match changes.is_empty() {
+            true => Ok(()),
+            false => self.send(changes, 0).await,
+        }
     }
 
     /// Sends what changed while the state was read, and says that it is whole.
@@ -264,12 +280,10 @@ impl Watcher {
         let read_until = feed::current_revision(&self.catalog.pool).await?;
         let mut next = begun_at + 1;
         while next <= read_until {
-            let logged = self.catalog.feed.read(next).await?;
-            let Some(last) = logged.last() else { break };
-            next = last.change.revision + 1;
-            let whole = next > read_until && last.change.revision == last.transaction_revision;
-            let changes = logged.into_iter().map(|logged| logged.change).collect();
-            self.send(changes, if whole { next - 1 } else { 0 }).await?;
+            let Some(page) = self.read(next).await? else { break };
+            next = page.last + 1;
+            let whole = next > read_until && page.ends_transaction;
+            self.send(page.changes, if whole { next - 1 } else { 0 }).await?;
             if whole {
                 return Ok(next);
             }

@@ -33,10 +33,11 @@ test: ## Run every test, those with real servers and clients included
 	cargo build --workspace --all-targets
 	cargo test --workspace --no-fail-fast
 
-bench: ## Measure mirroring and polling beside curl and sstream-mirror
+# PARTS="reading watching" measures these alone.
+bench: ## Measure mirroring, polling and reading beside curl, sstream-mirror and pgbench
 	scripts/setup bench
 	cargo build --workspace --release
-	$(or $(CARGO_TARGET_DIR),target)/release/bench
+	$(or $(CARGO_TARGET_DIR),target)/release/bench $(PARTS)
 
 man: ## Write the manual pages to target/man
 	cargo build --workspace

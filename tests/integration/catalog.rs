@@ -5,6 +5,7 @@ mod aliases;
 mod applications;
 mod calls;
 mod deleting;
+mod explaining;
 mod holds;
 mod ingest;
 mod leases;

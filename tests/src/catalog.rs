@@ -73,6 +73,19 @@ impl TestCatalog {
         })
     }
 
+    /// A catalog that runs elsewhere: the same client. Stopping it is its owner's matter.
+    pub fn at(address: SocketAddr) -> anyhow::Result<Self> {
+        let endpoint = Channel::from_shared(format!("http://{address}"))?.timeout(Duration::from_secs(60));
+        let shutdown = Shutdown::new();
+        Ok(Self {
+            address,
+            channel: endpoint.connect_lazy(),
+            readiness: Readiness::new(shutdown.clone()),
+            shutdown,
+            task: None,
+        })
+    }
+
     /// Stops in order, and says how that went.
     pub async fn stop(mut self) -> anyhow::Result<()> {
         self.shutdown.trigger();

@@ -111,6 +111,11 @@ impl Postgres {
         Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
     }
 
+    /// Where a program of this Postgres' is, e.g. `pgbench`.
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.binaries.join(name)
+    }
+
     /// An empty database.
     pub async fn database(&self) -> anyhow::Result<TestDatabase<'_>> {
         self.database_from("template0").await

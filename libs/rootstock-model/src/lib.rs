@@ -9,6 +9,7 @@ pub mod architecture;
 pub mod default_image;
 pub mod deletion;
 pub mod digest;
+pub mod explain;
 pub mod ftype;
 pub mod glob;
 pub mod hold;

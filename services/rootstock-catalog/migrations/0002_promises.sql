@@ -15,6 +15,7 @@ ALTER TABLE images
     ADD CHECK (NOT ignored OR status = 4),
     ADD CHECK ((hold_version IS NULL) = (held_at IS NULL));
 CREATE INDEX images_by_origin ON images (origin_id) WHERE origin_id IS NOT NULL AND status <> 4;
+CREATE INDEX images_by_properties ON images USING gin (properties jsonb_path_ops) WHERE status <> 4;
 CREATE INDEX images_held ON images (hold_until) WHERE hold_until IS NOT NULL;
 
 ALTER TABLE versions

@@ -5,7 +5,7 @@ mod application;
 mod blob;
 mod image;
 mod import;
-mod remote;
+pub(crate) mod remote;
 mod setting;
 mod watch;
 mod webhook;

@@ -17,7 +17,7 @@ use time::OffsetDateTime;
 use tokio::sync::watch;
 
 use blobs::Blobs;
-pub(crate) use catalog::{Catalog, File, Image, Version};
+pub(crate) use catalog::{Alias, Catalog, File, Image, Version};
 
 /// The model as its one writer holds it. Readers look at it through [`watch::Sender::subscribe`],
 /// and are woken after each transaction. `None` until a first state was received or loaded.

@@ -158,7 +158,8 @@ pub(crate) struct Filter {
     pub is_default: Option<bool>,
 }
 
-/// A page of a listing in the order of (name, type), after `after`.
+/// A page of a listing in the order of (name, type), after `after`. What is not asked for folds away
+/// when Postgres plans for the arguments, and what is left is found by its index.
 pub(crate) async fn list(
     connection: &mut PgConnection,
     filter: &Filter,
@@ -169,7 +170,7 @@ pub(crate) async fn list(
         "WHERE status <> 4 AND (name, type) > ($1, $2) AND ($3::text IS NULL OR name LIKE $3)
            AND ($4::text IS NULL OR type = $4) AND ($5::text IS NULL OR remote = $5)
            AND ($6::smallint IS NULL OR status = $6)
-           AND ($7::text IS NULL OR id IN (SELECT a.image_id FROM aliases a WHERE a.name = $7))
+           AND ($7::text IS NULL OR id = ANY(ARRAY(SELECT a.image_id FROM aliases a WHERE a.name = $7)))
            AND ($8::text IS NULL OR architecture = $8) AND ($9::jsonb IS NULL OR properties @> $9)
            AND ($10::boolean IS NULL OR cached = $10) AND ($11::boolean IS NULL OR is_default = $11)
          ORDER BY name, type LIMIT $12",

@@ -353,6 +353,24 @@ pub(crate) async fn left_out(
         .collect()
 }
 
+/// What the last poll left out of one product, at most 1000 things.
+pub(crate) async fn left_out_of_product(
+    connection: &mut PgConnection,
+    remote_id: i64,
+    product: &str,
+) -> Result<Vec<wire::LeftOut>, Failure> {
+    let rows = sqlx::query_as!(
+        wire::LeftOut,
+        "SELECT product, serial, item, reason, message FROM left_out
+         WHERE remote_id = $1 AND product = $2 ORDER BY position LIMIT 1000",
+        remote_id,
+        product,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows)
+}
+
 /// Records what a poll left out, in place of what was. The same again writes nothing.
 pub(crate) async fn set_left_out(
     connection: &mut PgConnection,

@@ -75,6 +75,31 @@ pub(crate) async fn of_image(
     with_artifacts(connection, rows).await
 }
 
+/// All versions of an image that are remembered, deleted ones included.
+pub(crate) async fn all_of_image(
+    connection: &mut PgConnection,
+    image_id: &str,
+) -> Result<Vec<VersionRow>, Failure> {
+    let rows = select_versions!("WHERE image_id = $1 ORDER BY number", image_id)
+        .fetch_all(&mut *connection)
+        .await?;
+    with_artifacts(connection, rows).await
+}
+
+/// Numbers of an image's versions that users deleted.
+pub(crate) async fn ignored_of_image(
+    connection: &mut PgConnection,
+    image_id: &str,
+) -> Result<Vec<i32>, Failure> {
+    let numbers = sqlx::query_scalar!(
+        "SELECT number FROM versions WHERE image_id = $1 AND ignored",
+        image_id,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(numbers)
+}
+
 /// A page of all versions in the order of their ids, after `after`; of the deleted ones those that
 /// are so since `deleted_since`, and those that applications hold.
 pub(crate) async fn page_by_id(

@@ -575,6 +575,18 @@ pub(crate) async fn metadata_of_root(
     rows.iter().map(|row| digest(row)).collect()
 }
 
+/// When the next work of a kind is due that nobody is at; `None` when none is.
+pub(crate) async fn next_due_at(
+    connection: &mut PgConnection,
+    kind: WorkKind,
+) -> Result<Option<time::OffsetDateTime>, Failure> {
+    let due_at = sqlx::query_scalar!(
+        "SELECT min(due_at) FROM work WHERE kind = $1 AND worker IS NULL",
+        kind as i16,
+    );
+    Ok(due_at.fetch_one(connection).await?)
+}
+
 /// Tells waiting workers, when the transaction commits, that something may be due.
 pub(crate) async fn announce(connection: &mut PgConnection) -> Result<(), Failure> {
     sqlx::query!("SELECT pg_notify($1, '')", WORK_CHANNEL)

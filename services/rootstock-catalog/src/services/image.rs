@@ -2,6 +2,7 @@
 
 mod default;
 mod delete;
+mod explain;
 mod fetch;
 mod hold;
 mod list;
@@ -130,9 +131,11 @@ impl ImageService for Images {
 
     async fn explain_image(
         &self,
-        _request: Request<wire::ExplainImageRequest>,
+        request: Request<wire::ExplainImageRequest>,
     ) -> Result<Response<wire::ExplainImageResponse>, tonic::Status> {
-        Err(tonic::Status::unimplemented("not served yet"))
+        Ok(Response::new(
+            explain::explain(&self.0, request.into_inner()).await?,
+        ))
     }
 }
 

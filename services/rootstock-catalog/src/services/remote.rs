@@ -180,7 +180,7 @@ impl RemoteService for Remotes {
     }
 }
 
-fn transfer(row: work::TransferRow) -> wire::Transfer {
+pub(super) fn transfer(row: work::TransferRow) -> wire::Transfer {
     wire::Transfer {
         sha256: row.sha256.to_hex(),
         size_bytes: row.size_bytes,

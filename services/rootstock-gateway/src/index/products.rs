@@ -3,7 +3,10 @@
 //! An image becomes the product of its name. A container and a virtual machine of one name become
 //! one product, as on public servers, when they can: same architecture, same description, and where
 //! both have a version of one serial, the same metadata tarball. Otherwise the virtual machine goes
-//! under `<name>:virtual-machine`, a name that clients never show.
+//! under `<name>:virtual-machine`, a name that clients never show. Which versions and aliases a
+//! product has is decided before, in [`places`].
+
+mod places;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,7 +19,7 @@ use rootstock_simplestreams::{
 };
 use time::{Date, OffsetDateTime};
 
-use crate::model::{Catalog, File, Image, Version};
+use crate::model::{Alias, Catalog, File, Image, Version};
 
 /// Where blobs lie, relative to the gateway's URL.
 pub(crate) const BLOBS_PATH: &str = "blobs/sha256";
@@ -35,19 +38,26 @@ struct Line<'a> {
     name: ImageName,
     image_type: ImageType,
     architecture: Architecture,
-    aliases: Vec<AliasName>,
+    /// Those that follow its newest version.
+    aliases: BTreeSet<AliasName>,
+    /// Those that are pinned to one of its versions, with its number.
+    pinned: BTreeMap<AliasName, i32>,
     properties: BTreeMap<String, String>,
     support_eol: Option<Date>,
     versions: Vec<Content<'a>>,
+    /// The number of its one version, when that has a product of its own.
+    apart: Option<i32>,
 }
 
 /// One version, read out of its message.
+#[derive(Clone)]
 struct Content<'a> {
     message: &'a wire::Version,
     created_at: OffsetDateTime,
     files: Files,
 }
 
+#[derive(Clone)]
 enum Files {
     Split {
         root_ftype: RootFtype,
@@ -60,11 +70,11 @@ enum Files {
 pub(crate) fn products(catalog: &Catalog) -> Products {
     let mut products = Products::default();
     let names = AliasTable::of(catalog);
-    let mut lines: BTreeMap<ImageName, Vec<Line<'_>>> = BTreeMap::new();
+    let mut all = Vec::new();
     for image in catalog.public_images() {
         match line(image, catalog, &names, &mut products.left_out) {
             Ok(line) if line.versions.is_empty() => {}
-            Ok(line) => lines.entry(line.name.clone()).or_default().push(line),
+            Ok(line) => all.push(line),
             Err(problem) => {
                 products
                     .left_out
@@ -72,70 +82,94 @@ pub(crate) fn products(catalog: &Catalog) -> Products {
             }
         }
     }
-    let taken: BTreeSet<_> = lines.keys().cloned().collect();
+    let mut taken: BTreeSet<ImageName> = all.iter().map(|line| line.name.clone()).collect();
+    let (apart, together): (Vec<_>, Vec<_>) = places::one_place_each(all)
+        .into_iter()
+        .partition(|line| line.apart.is_some());
+    let mut lines: BTreeMap<ImageName, Vec<Line<'_>>> = BTreeMap::new();
+    for line in together {
+        lines.entry(line.name.clone()).or_default().push(line);
+    }
+    let mut with_names_apart = apart;
     for (name, mut lines) in lines {
         lines.sort_by_key(|line| line.image_type);
-        let apart = match lines.as_slice() {
-            [container, machine] if !can_share_a_product(container, machine, &names) => lines.pop(),
-            _ => None,
-        };
-        if let Some(machine) = apart {
-            match name_apart(&machine.name, &taken) {
-                Some(name) => products
-                    .entries
-                    .extend(entry(vec![machine]).map(|entry| (name, entry))),
-                None => {
-                    let problem = "there is no product name left for its virtual machine";
-                    products
-                        .left_out
-                        .insert(format!("image {}: {problem}", machine.name));
-                }
+        match lines.as_slice() {
+            [container, machine] if !can_share_a_product(container, machine, &names) => {
+                with_names_apart.extend(lines.pop());
             }
+            _ => {}
         }
         products.entries.extend(entry(lines).map(|entry| (name, entry)));
+    }
+    for line in with_names_apart {
+        let suffix = match line.apart {
+            Some(number) => format!("version-{number}"),
+            None => "virtual-machine".to_owned(),
+        };
+        match name_apart(&line.name, &suffix, &taken) {
+            Some(name) => {
+                taken.insert(name.clone());
+                products
+                    .entries
+                    .extend(entry(vec![line]).map(|entry| (name, entry)));
+            }
+            None => {
+                let problem = format!("there is no product name left for its {suffix}");
+                products
+                    .left_out
+                    .insert(format!("image {}: {problem}", line.name));
+            }
+        }
     }
     products
 }
 
-/// Which image an alias leads to.
+/// Which image, and which version of it, an alias leads to.
 struct AliasTable<'a> {
-    by_name: BTreeMap<(&'a str, ImageType), BTreeMap<&'a str, &'a str>>,
+    by_image: BTreeMap<&'a str, Vec<Alias<'a>>>,
+    keys: BTreeSet<(&'a str, ImageType, &'a str)>,
 }
 
 impl<'a> AliasTable<'a> {
     fn of(catalog: &'a Catalog) -> Self {
-        let mut by_name: BTreeMap<_, BTreeMap<_, _>> = BTreeMap::new();
-        for (name, image_type, architecture, image_id) in catalog.aliases() {
-            if let Some(image_type) = type_of(image_type) {
-                by_name
-                    .entry((name, image_type))
-                    .or_default()
-                    .insert(architecture, image_id);
+        let (mut by_image, mut keys) = (BTreeMap::<_, Vec<_>>::new(), BTreeSet::new());
+        for alias in catalog.aliases() {
+            if let Some(image_type) = type_of(alias.image_type) {
+                by_image.entry(alias.image_id).or_default().push(alias);
+                keys.insert((alias.name, image_type, alias.architecture));
             }
         }
-        Self { by_name }
+        Self { by_image, keys }
     }
 
-    /// The aliases that lead to an image, those that clients cannot hold left out.
-    fn of_image(&self, image: &wire::Image, left_out: &mut BTreeSet<String>) -> Vec<AliasName> {
-        let mut aliases = Vec::new();
-        for ((name, _), targets) in &self.by_name {
-            if targets.values().any(|image_id| *image_id == image.id) {
-                match name.parse() {
-                    Ok(alias) => aliases.push(alias),
-                    Err(error) => {
-                        left_out.insert(format!("image {}: {error}", image.name));
-                    }
+    /// The aliases that lead to an image: those that follow it, and those that are pinned to a version.
+    /// What clients cannot hold is left out.
+    fn of_image(
+        &self,
+        image: &wire::Image,
+        left_out: &mut BTreeSet<String>,
+    ) -> (BTreeSet<AliasName>, BTreeMap<AliasName, i32>) {
+        let (mut following, mut pinned) = (BTreeSet::new(), BTreeMap::new());
+        for alias in self.by_image.get(image.id.as_str()).into_iter().flatten() {
+            match (alias.name.parse(), alias.version) {
+                (Ok(name), None) => {
+                    following.insert(name);
+                }
+                (Ok(name), Some(number)) => {
+                    pinned.insert(name, number);
+                }
+                (Err(error), _) => {
+                    let error: rootstock_model::name::InvalidName = error;
+                    left_out.insert(format!("image {}: {error}", image.name));
                 }
             }
         }
-        aliases
+        (following, pinned)
     }
 
     fn exists(&self, name: &AliasName, image_type: ImageType, architecture: Architecture) -> bool {
-        self.by_name
-            .get(&(name.as_str(), image_type))
-            .is_some_and(|targets| targets.contains_key(architecture.kernel_name()))
+        self.keys
+            .contains(&(name.as_str(), image_type, architecture.kernel_name()))
     }
 }
 
@@ -163,11 +197,14 @@ fn line<'a>(
             }
         }
     }
+    let (aliases, pinned) = names.of_image(message, left_out);
     Ok(Line {
         name: message.name.parse().map_err(|error| format!("{error}"))?,
         image_type,
         architecture: message.architecture.parse().map_err(|error| format!("{error}"))?,
-        aliases: names.of_image(message, left_out),
+        aliases,
+        pinned,
+        apart: None,
         properties,
         support_eol: message
             .expires_at
@@ -237,13 +274,21 @@ fn can_share_a_product(container: &Line<'_>, machine: &Line<'_>, names: &AliasTa
         && container.properties == machine.properties
         && container.support_eol == machine.support_eol;
     // A product has one list of aliases: what only one of the two bears will lead to both, and may
-    // do so as long as nothing else of the other's type bears it.
-    let free = |alias: &AliasName, other: &Line<'_>| {
-        other.aliases.contains(alias) || !names.exists(alias, other.image_type, other.architecture)
+    // do so as long as nothing else of the other's type bears it. One that is pinned leads to its
+    // version and nowhere else.
+    let free = |alias: &AliasName, line: &Line<'_>, other: &Line<'_>| {
+        other.aliases.contains(alias)
+            || !line.pinned.contains_key(alias) && !names.exists(alias, other.image_type, other.architecture)
     };
     same_description
-        && container.aliases.iter().all(|alias| free(alias, machine))
-        && machine.aliases.iter().all(|alias| free(alias, container))
+        && container
+            .aliases
+            .iter()
+            .all(|alias| free(alias, container, machine))
+        && machine
+            .aliases
+            .iter()
+            .all(|alias| free(alias, machine, container))
         && container.versions.iter().all(|one| {
             let twin = |other: &&Content<'_>| other.message.serial == one.message.serial;
             machine
@@ -263,10 +308,10 @@ fn can_share_a_version(one: &Files, other: &Files) -> bool {
     }
 }
 
-fn name_apart(name: &ImageName, taken: &BTreeSet<ImageName>) -> Option<ImageName> {
-    let candidates = ["virtual-machine".to_owned()]
+fn name_apart(name: &ImageName, suffix: &str, taken: &BTreeSet<ImageName>) -> Option<ImageName> {
+    let candidates = [suffix.to_owned()]
         .into_iter()
-        .chain((2..10).map(|n| format!("virtual-machine-{n}")));
+        .chain((2..10).map(|n| format!("{suffix}-{n}")));
     candidates
         .filter_map(|suffix| format!("{name}:{suffix}").parse().ok())
         .find(|candidate| !taken.contains(candidate))

@@ -20,7 +20,7 @@ pub(crate) struct Catalog {
     pub(crate) revision: i64,
     images: BTreeMap<Arc<str>, Arc<Image>>,
     versions: BTreeMap<VersionKey, Arc<Version>>,
-    aliases: BTreeMap<AliasKey, Arc<str>>,
+    aliases: BTreeMap<AliasKey, AliasTarget>,
     settings: BTreeMap<String, String>,
     /// What `settings` says of it, or the default.
     deletion_grace: Option<Duration>,
@@ -39,6 +39,26 @@ struct AliasKey {
     name: String,
     image_type: i32,
     architecture: String,
+}
+
+/// What an alias points to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct AliasTarget {
+    image_id: Arc<str>,
+    /// The one version that it is pinned to; `None` follows the newest.
+    version: Option<i32>,
+}
+
+/// An alias.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Alias<'a> {
+    pub(crate) name: &'a str,
+    /// As messages number types.
+    pub(crate) image_type: i32,
+    pub(crate) architecture: &'a str,
+    pub(crate) image_id: &'a str,
+    /// The one version that it is pinned to; `None` follows the newest.
+    pub(crate) version: Option<i32>,
 }
 
 /// An image.
@@ -111,15 +131,14 @@ impl Catalog {
             .filter(|version| version.delisted_at.is_none())
     }
 
-    /// All aliases: the alias's name, type and architecture, and the image's id.
-    pub(crate) fn aliases(&self) -> impl Iterator<Item = (&str, i32, &str, &str)> {
-        self.aliases.iter().map(|(key, image_id)| {
-            (
-                key.name.as_str(),
-                key.image_type,
-                key.architecture.as_str(),
-                image_id.as_ref(),
-            )
+    /// All aliases, in the order of (name, type, architecture).
+    pub(crate) fn aliases(&self) -> impl Iterator<Item = Alias<'_>> {
+        self.aliases.iter().map(|(key, target)| Alias {
+            name: &key.name,
+            image_type: key.image_type,
+            architecture: &key.architecture,
+            image_id: &target.image_id,
+            version: target.version,
         })
     }
 
@@ -231,7 +250,10 @@ impl Catalog {
     }
 
     fn apply_alias(&mut self, alias: wire::Alias, is_deleted: bool) {
-        let image_id: Arc<str> = alias.image_id.as_str().into();
+        let target = AliasTarget {
+            image_id: alias.image_id.as_str().into(),
+            version: alias.version,
+        };
         let key = AliasKey {
             name: alias.name,
             image_type: alias.r#type,
@@ -240,7 +262,7 @@ impl Catalog {
         if is_deleted {
             self.aliases.remove(&key);
         } else {
-            self.aliases.insert(key, image_id);
+            self.aliases.insert(key, target);
         }
     }
 
@@ -345,12 +367,13 @@ impl Catalog {
             };
             change(operation, Resource::Version(version))
         });
-        let aliases = self.aliases.iter().map(|(key, image_id)| {
+        let aliases = self.aliases.iter().map(|(key, target)| {
             let alias = wire::Alias {
                 name: key.name.clone(),
                 r#type: key.image_type,
                 architecture: key.architecture.clone(),
-                image_id: image_id.to_string(),
+                image_id: target.image_id.to_string(),
+                version: target.version,
                 ..wire::Alias::default()
             };
             change(ChangeOperation::State, Resource::Alias(alias))

@@ -264,6 +264,7 @@ fn a_state_survives_the_file() {
         r#type: 1,
         architecture: "x86_64".into(),
         image_id: "i1".into(),
+        version: Some(1),
         ..wire::Alias::default()
     };
     let changes = vec![

@@ -284,7 +284,11 @@ fn blobs(store: &Store, directory: &TempDir) -> anyhow::Result<(StoreConfig, Vec
     }
 }
 
-fn command(subcommand: &str, arguments: &[&str], variables: &[(&str, String)]) -> anyhow::Result<Command> {
+pub(crate) fn command(
+    subcommand: &str,
+    arguments: &[&str],
+    variables: &[(&str, String)],
+) -> anyhow::Result<Command> {
     let mut command = process::command()?;
     command
         .arg(subcommand)

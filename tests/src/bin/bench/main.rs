@@ -1,12 +1,16 @@
 //! `make bench`: what Rootstock costs, beside peers and floors measured in the same run.
 //!
-//! Three tables: mirroring large blobs, a poll that finds nothing new, and ingesting a large index.
+//! Tables, each a part that can be asked for alone: mirroring large blobs (`mirror`), a poll that
+//! finds nothing new (`no-change`), ingesting a large index (`ingest`), reading a catalog of up to a
+//! million images (`reading`), and watching it (`watching`).
+//!
 //! Rootstock runs as users run it, the release build as separate processes over a Postgres that
 //! flushes to disk. The image server is a process too, so that what it costs is nobody's. Every run
 //! is checked: what was mirrored has the digests that the server's files have. No time is asserted;
 //! what could not run says `NOT RUN`, and why.
 //!
-//! `BENCH_RUNS` (3) says how often each row is measured, `BENCH_MIB` (2048) how much is mirrored.
+//! `BENCH_RUNS` (3) says how often each row is measured, `BENCH_MIB` (2048) how much is mirrored,
+//! `BENCH_IMAGES` (1000000) how large the largest catalog is that is read.
 //! Start reading at [`mirror`].
 
 #![allow(clippy::print_stdout, reason = "a program that prints for people")]
@@ -18,8 +22,10 @@ mod machine;
 mod mirror;
 mod no_change;
 mod peers;
+mod reading;
 mod table;
 mod usage;
+mod watching;
 
 use std::{env, path::Path};
 
@@ -33,17 +39,25 @@ struct Settings {
     runs: usize,
     /// MiB that are mirrored.
     mirrored_mib: u64,
+    /// Images of the largest catalog that is read.
+    images: u64,
 }
+
+/// What can be asked for.
+const PARTS: [&str; 5] = ["mirror", "no-change", "ingest", "reading", "watching"];
 
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        [] => {}
+        ref parts if parts.iter().all(|part| PARTS.contains(part)) => {}
         // Started by ourselves.
         [image_server::COMMAND, directory, what, argument] => {
             return image_server::serve(Path::new(directory), what, argument);
         }
-        _ => bail!("usage: [BENCH_RUNS=3] [BENCH_MIB=2048] bench"),
+        _ => bail!(
+            "usage: [BENCH_RUNS=3] [BENCH_MIB=2048] [BENCH_IMAGES=1000000] bench [{}]...",
+            PARTS.join("|")
+        ),
     }
     if cfg!(debug_assertions) {
         println!("WARNING: not a release build: these numbers say nothing.\n");
@@ -51,6 +65,7 @@ fn main() -> anyhow::Result<()> {
     let settings = Settings {
         runs: number("BENCH_RUNS", 3)?.max(1),
         mirrored_mib: number("BENCH_MIB", 2048)?.max(mirror::IMAGES),
+        images: number("BENCH_IMAGES", 1_000_000)?.max(1000),
     };
     // TLS of ours, in this process.
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -58,7 +73,7 @@ fn main() -> anyhow::Result<()> {
         .worker_threads(1)
         .enable_all()
         .build()?
-        .block_on(measure(settings))
+        .block_on(measure(settings, &arguments))
 }
 
 fn number<N: std::str::FromStr>(variable: &str, default: N) -> anyhow::Result<N>
@@ -73,15 +88,35 @@ where
     }
 }
 
-async fn measure(settings: Settings) -> anyhow::Result<()> {
+async fn measure(settings: Settings, parts: &[String]) -> anyhow::Result<()> {
     let postgres = Postgres::start_durable().await?;
-    let Settings { runs, mirrored_mib } = settings;
+    let Settings {
+        runs,
+        mirrored_mib,
+        images,
+    } = settings;
+    let wanted = |part: &str| parts.is_empty() || parts.iter().any(|wanted| wanted == part);
     println!("# Rootstock beside its peers\n");
-    println!("Command: `BENCH_RUNS={runs} BENCH_MIB={mirrored_mib} make bench`\n");
+    println!(
+        "Command: `make bench PARTS=\"{}\" BENCH_RUNS={runs} BENCH_MIB={mirrored_mib} BENCH_IMAGES={images}`\n",
+        parts.join(" ")
+    );
     machine::describe(&postgres)?;
-    mirror::measure(&postgres, settings).await?;
-    no_change::measure(&postgres, settings).await?;
-    ingest::measure(&postgres, settings).await?;
+    if wanted("mirror") {
+        mirror::measure(&postgres, settings).await?;
+    }
+    if wanted("no-change") {
+        no_change::measure(&postgres, settings).await?;
+    }
+    if wanted("ingest") {
+        ingest::measure(&postgres, settings).await?;
+    }
+    if wanted("reading") {
+        reading::measure(&postgres, settings).await?;
+    }
+    if wanted("watching") {
+        watching::measure(&postgres, settings).await?;
+    }
     println!("Load average at the end: {}", machine::load_average());
     Ok(())
 }

@@ -79,6 +79,14 @@ impl Spread {
         self.0.get(self.0.len() / 2).copied().unwrap_or(f64::NAN)
     }
 
+    /// The value that this share of all is not above, from 0 to 1.
+    pub(crate) fn quantile(&self, share: f64) -> f64 {
+        // A position within a vector, as a share of it.
+        let position = (self.0.len() as f64 * share) as usize;
+        let last = self.0.len().saturating_sub(1);
+        self.0.get(position.min(last)).copied().unwrap_or(f64::NAN)
+    }
+
     /// The median alone.
     pub(crate) fn short(&self) -> String {
         digits(self.median())
@@ -96,7 +104,7 @@ impl Spread {
 }
 
 /// Three digits that mean something.
-fn digits(value: f64) -> String {
+pub(crate) fn digits(value: f64) -> String {
     match value.abs() {
         size if size >= 100.0 => format!("{value:.0}"),
         size if size >= 10.0 => format!("{value:.1}"),

@@ -52,6 +52,46 @@ fn alias(name: &str, image_type: i32, image_id: &str) -> Resource {
     })
 }
 
+fn pinned(name: &str, image_type: i32, image_id: &str, number: i32) -> Resource {
+    match alias(name, image_type, image_id) {
+        Resource::Alias(alias) => Resource::Alias(Alias {
+            version: Some(number),
+            ..alias
+        }),
+        other => other,
+    }
+}
+
+/// What clients make of products (incus-protocol §1.3): images from the newest serial on, and each
+/// alias leads to the first that claims it. They refuse a fingerprint that is there twice.
+fn client_view(products: &Products) -> BTreeMap<(String, ImageType), Digest> {
+    let mut images = Vec::new();
+    for entry in products.entries.values() {
+        for (serial, version) in &entry.versions {
+            for (root, split) in &version.split {
+                images.push((serial, root.image_type(), split.fingerprint, &entry.aliases));
+            }
+        }
+    }
+    let fingerprints: BTreeSet<_> = images.iter().map(|(.., fingerprint, _)| *fingerprint).collect();
+    assert_eq!(fingerprints.len(), images.len(), "a fingerprint is there twice");
+    images.sort_by(|a, b| b.0.cmp(a.0));
+    let mut view = BTreeMap::new();
+    for (_, image_type, fingerprint, aliases) in images {
+        for alias in aliases {
+            view.entry((alias.to_string(), image_type)).or_insert(fingerprint);
+        }
+    }
+    view
+}
+
+/// What an alias of a container leads to.
+fn leads_to(products: &Products, alias: &str) -> Option<Digest> {
+    client_view(products)
+        .get(&(alias.to_owned(), ImageType::Container))
+        .copied()
+}
+
 fn names(products: &Products) -> Vec<&str> {
     products.entries.keys().map(ImageName::as_str).collect()
 }
@@ -274,4 +314,95 @@ fn what_clients_would_choke_on_is_left_out_and_named() {
     {
         assert!(text.contains(about), "{text} is not about {about}");
     }
+}
+
+#[test]
+fn a_pinned_alias_leads_to_its_version_and_nowhere_else() {
+    let resources = |newest: i32| {
+        let mut resources = vec![
+            Resource::Image(image("i1", "debian")),
+            alias("debian/12", CONTAINER, "i1"),
+            pinned("stable", CONTAINER, "i1", 1),
+            pinned("older", CONTAINER, "i1", 0),
+            pinned("gone", CONTAINER, "i1", 7),
+        ];
+        resources.extend((0..=newest).map(|number| {
+            let (serial, root) = (format!("2026112{number}"), format!("r{number}"));
+            Resource::Version(version("i1", number, &serial, ["m", &root]))
+        }));
+        resources
+    };
+    let fingerprint = |number: i32| Some(Digest::of(format!("mr{number}").as_bytes()));
+    for newest in 1..=3 {
+        let products = products(&catalog(resources(newest)));
+        for (alias, expected) in [
+            ("debian/12", fingerprint(newest)),
+            ("stable", fingerprint(1)),
+            ("older", fingerprint(0)),
+            ("gone", None),
+        ] {
+            assert_eq!(leads_to(&products, alias), expected, "{alias} with {newest}");
+        }
+        assert_eq!(products.left_out, BTreeSet::new());
+    }
+    let newest = products(&catalog(resources(1)));
+    assert_eq!(names(&newest), ["debian", "debian:version-0"]);
+    assert_eq!(aliases(&newest.entries["debian"]), ["debian/12", "stable"]);
+    let later = products(&catalog(resources(3)));
+    assert_eq!(names(&later), ["debian", "debian:version-0", "debian:version-1"]);
+    assert_eq!(serials(&later.entries["debian"]), ["20261122", "20261123"]);
+    assert_eq!(aliases(&later.entries["debian:version-1"]), ["stable"]);
+}
+
+#[test]
+fn an_alias_that_is_pinned_for_one_type_is_not_lent_to_the_other() {
+    let machines = with_root(version("v", 0, "20261122", ["m1", "disk"]), "disk-kvm.img");
+    let products = products(&catalog(vec![
+        Resource::Image(image("c", "debian")),
+        Resource::Image(machine("v", "debian")),
+        Resource::Version(version("c", 0, "20261122", ["m1", "r1"])),
+        Resource::Version(machines),
+        alias("debian/12", CONTAINER, "c"),
+        alias("debian/12", MACHINE, "v"),
+        pinned("stable", CONTAINER, "c", 0),
+    ]));
+    let view = client_view(&products);
+    let led: Vec<_> = view
+        .keys()
+        .map(|(alias, image_type)| (alias.as_str(), *image_type))
+        .collect();
+    assert_eq!(
+        led,
+        [
+            ("debian/12", ImageType::Container),
+            ("debian/12", ImageType::VirtualMachine),
+            ("stable", ImageType::Container)
+        ]
+    );
+}
+
+#[test]
+fn a_content_of_several_images_is_shown_once_with_the_aliases_of_all() {
+    let shared = |newest: &str, contents: [&str; 2]| Resource::Version(version("own", 0, newest, contents));
+    let with = |own: Resource| {
+        products(&catalog(vec![
+            Resource::Image(image("synced", "debian")),
+            Resource::Image(image("own", "ours")),
+            Resource::Version(version("synced", 0, "20261121", ["m", "r0"])),
+            Resource::Version(version("synced", 1, "20261122", ["m", "r1"])),
+            own,
+            alias("debian/12", CONTAINER, "synced"),
+            alias("ours", CONTAINER, "own"),
+        ]))
+    };
+    let (older, newest) = (Digest::of(b"mr0"), Digest::of(b"mr1"));
+    let following = with(shared("20261122", ["m", "r1"]));
+    assert_eq!(names(&following).len(), 1, "{following:?}");
+    assert_eq!(leads_to(&following, "debian/12"), Some(newest));
+    assert_eq!(leads_to(&following, "ours"), Some(newest));
+
+    let staying = with(shared("20261121", ["m", "r0"]));
+    assert_eq!(names(&staying), ["debian", "ours"]);
+    assert_eq!(leads_to(&staying, "debian/12"), Some(newest));
+    assert_eq!(leads_to(&staying, "ours"), Some(older));
 }

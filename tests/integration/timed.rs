@@ -2,6 +2,7 @@
 //! database's, so the tests write its timestamps instead of waiting.
 
 mod collect;
+mod expire;
 mod needs;
 mod worker;
 

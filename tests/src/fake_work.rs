@@ -70,6 +70,14 @@ pub enum Call {
     TakeRemovals(wire::TakeRemovalsRequest),
     /// Removed blobs.
     ConfirmRemovals(wire::ConfirmRemovalsRequest),
+    /// Asked for newer versions.
+    AutoUpdate(wire::AutoUpdateRequest),
+    /// Asked for all newer versions.
+    FinishAutoUpdate(wire::FinishAutoUpdateRequest),
+    /// Had what ran out ended.
+    Expire(wire::ExpireRequest),
+    /// Had all of it ended.
+    FinishExpire(wire::FinishExpireRequest),
     /// Collected.
     FinishCollect(wire::FinishCollectRequest),
 }
@@ -229,6 +237,8 @@ impl FakeWork {
                 | Call::Heartbeat(_)
                 | Call::SaveJournal(_)
                 | Call::ReportObjects(_)
+                | Call::AutoUpdate(_)
+                | Call::Expire(_)
                 | Call::TakeRemovals(_)
                 | Call::ConfirmRemovals(_) => None,
                 Call::Release(leases) => leases.contains(&lease).then_some(lease),
@@ -238,6 +248,8 @@ impl FakeWork {
                 Call::FinishTransfer(request) => request.lease,
                 Call::FinishVerify(request) => request.lease,
                 Call::FinishSweep(request) => request.lease,
+                Call::FinishAutoUpdate(request) => request.lease,
+                Call::FinishExpire(request) => request.lease,
                 Call::FinishCollect(request) => request.lease,
             };
             (of == Some(lease)).then(|| call.clone())
@@ -292,6 +304,8 @@ fn kind_of(task: &Task) -> WorkKind {
         Task::Transfer(_) => WorkKind::Transfer,
         Task::Verify(_) => WorkKind::Verify,
         Task::Sweep(_) => WorkKind::Sweep,
+        Task::AutoUpdate(_) => WorkKind::AutoUpdate,
+        Task::Expire(_) => WorkKind::Expire,
         Task::Collect(_) => WorkKind::Collect,
         Task::Deliver(_) => WorkKind::Deliver,
     }
@@ -471,6 +485,42 @@ impl WorkService for Service {
         let request = request.into_inner();
         self.note(request.lease, false, Call::ReportObjects(request))?;
         Ok(Response::new(wire::ReportObjectsResponse::default()))
+    }
+
+    async fn auto_update(
+        &self,
+        request: Request<wire::AutoUpdateRequest>,
+    ) -> Result<Response<wire::AutoUpdateResponse>, Status> {
+        let request = request.into_inner();
+        self.note(request.lease, false, Call::AutoUpdate(request))?;
+        Ok(Response::new(wire::AutoUpdateResponse::default()))
+    }
+
+    async fn finish_auto_update(
+        &self,
+        request: Request<wire::FinishAutoUpdateRequest>,
+    ) -> Result<Response<wire::FinishAutoUpdateResponse>, Status> {
+        let request = request.into_inner();
+        self.note(request.lease, true, Call::FinishAutoUpdate(request))?;
+        Ok(Response::new(wire::FinishAutoUpdateResponse::default()))
+    }
+
+    async fn expire(
+        &self,
+        request: Request<wire::ExpireRequest>,
+    ) -> Result<Response<wire::ExpireResponse>, Status> {
+        let request = request.into_inner();
+        self.note(request.lease, false, Call::Expire(request))?;
+        Ok(Response::new(wire::ExpireResponse::default()))
+    }
+
+    async fn finish_expire(
+        &self,
+        request: Request<wire::FinishExpireRequest>,
+    ) -> Result<Response<wire::FinishExpireResponse>, Status> {
+        let request = request.into_inner();
+        self.note(request.lease, true, Call::FinishExpire(request))?;
+        Ok(Response::new(wire::FinishExpireResponse::default()))
     }
 
     async fn take_removals(

@@ -11,9 +11,12 @@ ALTER TABLE images
     ADD COLUMN hold_until timestamptz,
     ADD COLUMN held_at timestamptz,
     ADD COLUMN default_when_active boolean NOT NULL DEFAULT false,  -- asked to become the default, and is not active yet
+    ADD COLUMN cached_at timestamptz,                               -- when a cached image was last asked to be here
     ADD COLUMN generation bigint NOT NULL DEFAULT 1,                -- grows with every change: the etag
     ADD CHECK (NOT ignored OR status = 4),
     ADD CHECK ((hold_version IS NULL) = (held_at IS NULL));
+UPDATE images SET cached_at = now() WHERE cached;
+CREATE INDEX images_cached ON images (id) WHERE cached;
 CREATE INDEX images_by_origin ON images (origin_id) WHERE origin_id IS NOT NULL AND status <> 4;
 CREATE INDEX images_by_properties ON images USING gin (properties jsonb_path_ops) WHERE status <> 4;
 CREATE INDEX images_held ON images (hold_until) WHERE hold_until IS NOT NULL;
@@ -131,5 +134,5 @@ LANGUAGE sql STABLE AS $$
     SELECT 5::smallint, NULL::bigint, NULL::text, stored_at + grace WHERE stored_at > now() - grace
 $$;
 
--- Blobs are collected from the first start on.
-INSERT INTO work (kind, subject, due_at) VALUES (7, 'store', now());
+-- Looked for newer versions, expired and collected, from the first start on.
+INSERT INTO work (kind, subject, due_at) VALUES (5, 'store', now()), (6, 'store', now()), (7, 'store', now());

@@ -144,10 +144,16 @@ pub(crate) async fn remove_versions(writer: &mut Writer, image_id: &str, ids: &[
     if ids.is_empty() {
         return Ok(());
     }
-    for version in versions::by_ids(writer.connection(), ids).await? {
-        writer.removed_version(version);
-    }
-    versions::remove(writer.connection(), ids).await?;
+    // One that was listed until lately is retired instead: its blobs are readable for the grace yet.
+    let rows = versions::by_ids(writer.connection(), ids).await?;
+    let (delisted, unknown): (Vec<_>, Vec<_>) = rows
+        .into_iter()
+        .partition(|row| row.version.delisted_at.is_some());
+    let delisted: Vec<i64> = delisted.iter().map(|row| row.id).collect();
+    retire_versions(writer, image_id, &delisted).await?;
+    let ids: Vec<i64> = unknown.iter().map(|row| row.id).collect();
+    unknown.into_iter().for_each(|row| writer.removed_version(row));
+    versions::remove(writer.connection(), &ids).await?;
     writer.image(image_id, ChangeOperation::Updated);
     Ok(())
 }

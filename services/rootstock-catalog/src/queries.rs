@@ -3,6 +3,8 @@
 pub(crate) mod aliases;
 pub(crate) mod applications;
 pub(crate) mod blobs;
+pub(crate) mod expiry;
+pub(crate) mod followers;
 pub(crate) mod images;
 pub(crate) mod imports;
 pub(crate) mod needs;

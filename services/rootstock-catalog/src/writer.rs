@@ -31,6 +31,7 @@ pub(crate) struct Writer {
     images: BTreeMap<String, ChangeOperation>,
     versions: BTreeMap<i64, ChangeOperation>,
     removed_versions: Vec<VersionRow>,
+    removed_images: Vec<Image>,
     aliases: Vec<(ChangeOperation, Alias)>,
     applications: BTreeMap<String, ChangeOperation>,
     removed_applications: Vec<Application>,
@@ -51,6 +52,7 @@ impl Writer {
             images: BTreeMap::new(),
             versions: BTreeMap::new(),
             removed_versions: vec![],
+            removed_images: vec![],
             aliases: vec![],
             applications: BTreeMap::new(),
             removed_applications: vec![],
@@ -94,6 +96,12 @@ impl Writer {
     /// Notes that a version was removed, which was this. Note its image too.
     pub(crate) fn removed_version(&mut self, version: VersionRow) {
         self.removed_versions.push(version);
+    }
+
+    /// Notes that an image was removed, which was this.
+    pub(crate) fn removed_image(&mut self, mut image: Image) {
+        clear_for_log(&mut image);
+        self.removed_images.push(image);
     }
 
     /// Notes what happened to an alias, which is this now, or last was.
@@ -190,6 +198,12 @@ impl Writer {
             self.removed_versions
                 .drain(..)
                 .map(|row| (ChangeOperation::Deleted, Resource::Version(row.into()))),
+        );
+        // After their versions: whoever reads the log finds what these belong to.
+        changes.extend(
+            self.removed_images
+                .drain(..)
+                .map(|image| (ChangeOperation::Deleted, Resource::Image(image))),
         );
         let ids: Vec<i64> = self.versions.keys().copied().collect();
         for row in versions::by_ids(&mut self.transaction, &ids).await? {

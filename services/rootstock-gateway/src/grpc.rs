@@ -28,7 +28,7 @@ use tower::ServiceExt as _;
 use crate::content::Content;
 
 /// The services of the catalog that pass. What is not named here is not served at the edge.
-const PUBLIC_SERVICES: [&str; 7] = [
+const PUBLIC_SERVICES: [&str; 8] = [
     "rootstock.catalog.v1.AliasService",
     "rootstock.catalog.v1.ApplicationService",
     "rootstock.catalog.v1.BlobService",

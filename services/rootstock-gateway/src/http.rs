@@ -26,6 +26,7 @@ use crate::{
     index::{Index, document::Document},
     metrics::{self, Route},
     model::Model,
+    uses::Uses,
 };
 
 /// What requests are answered from.
@@ -35,6 +36,7 @@ pub(crate) struct Edge {
     index: watch::Receiver<Option<Arc<Index>>>,
     blobs: BlobStore,
     downloads: Downloads,
+    uses: Uses,
     /// How long the URL of a redirect is good; `None` when blobs are not redirected.
     redirect_expiry: Option<Duration>,
 }
@@ -51,8 +53,14 @@ impl Edge {
             index,
             blobs,
             downloads: Downloads::new(config.max_downloads, config.write_stall_timeout),
+            uses: Uses::default(),
             redirect_expiry: config.redirect_blobs.then_some(config.redirect_expiry),
         }
+    }
+
+    /// The uses that downloads leave notes of, to be told.
+    pub(crate) fn uses(&self) -> Uses {
+        self.uses.clone()
     }
 
     /// The downloads under way, to be looked after.

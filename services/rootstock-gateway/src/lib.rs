@@ -28,6 +28,7 @@ mod model;
 pub mod self_signed;
 #[cfg(test)]
 mod test_catalog;
+mod uses;
 
 use std::{convert::Infallible, path::PathBuf, sync::Arc, time::Duration};
 
@@ -126,6 +127,10 @@ async fn serve_all(
             downloads.end_stalled(&shutdown).await;
             Ok::<_, Infallible>(())
         }
+    });
+    tasks.spawn("gateway.uses", {
+        let (uses, catalog, shutdown) = (edge.uses(), catalog.clone(), shutdown.clone());
+        async move { uses.tell(catalog, &shutdown).await }
     });
     if let Some(listener) = listeners.grpc {
         let service = stack(api.router.clone(), api.methods.clone(), &StackOptions::default());

@@ -19,6 +19,9 @@ use tokio::sync::watch;
 use blobs::Blobs;
 pub(crate) use catalog::{Alias, Catalog, File, Image, Version};
 
+/// Images that one download counts for.
+const MAX_USED: usize = 8;
+
 /// The model as its one writer holds it. Readers look at it through [`watch::Sender::subscribe`],
 /// and are woken after each transaction. `None` until a first state was received or loaded.
 pub(crate) type SharedModel = watch::Sender<Option<Model>>;
@@ -86,13 +89,13 @@ impl Model {
         self.catalog.revision
     }
 
-    /// The blob, when a public image lists it, or did until less than the deletion grace ago.
+    /// The blob, when a public image has it in a version that is stored, was listed until less than the
+    /// deletion grace ago, or is held by an application.
     pub(crate) fn readable_blob(&self, digest: &Digest, now: OffsetDateTime) -> Option<ReadableBlob> {
-        let grace = self.catalog.deletion_grace();
         self.blobs.holders(digest).find_map(|(key, size_bytes)| {
             let version = self.catalog.version(key)?;
             let readable =
-                self.catalog.image(&key.image_id)?.message.public && version.is_readable(now, grace);
+                self.catalog.image(&key.image_id)?.message.public && self.catalog.is_readable(version, now);
             readable.then_some(ReadableBlob { size_bytes })
         })
     }
@@ -100,10 +103,9 @@ impl Model {
     /// The size of a blob, when any image lists it, or did until less than the deletion grace ago: for
     /// those who may see every image.
     pub(crate) fn known_blob(&self, digest: &Digest, now: OffsetDateTime) -> Option<u64> {
-        let grace = self.catalog.deletion_grace();
         self.blobs.holders(digest).find_map(|(key, size_bytes)| {
             let version = self.catalog.version(key)?;
-            version.is_readable(now, grace).then_some(size_bytes)
+            self.catalog.is_readable(version, now).then_some(size_bytes)
         })
     }
 
@@ -112,6 +114,27 @@ impl Model {
         self.catalog
             .listed_versions(image_id)
             .any(|version| version.message.number == number)
+    }
+
+    /// The public images that a download of this blob is a use of: it is the root of one of their
+    /// versions, or their unified file. The first few: a root that many images share says little.
+    pub(crate) fn used_by_download_of(&self, digest: &Digest) -> Vec<String> {
+        let mut ids: Vec<String> = self
+            .blobs
+            .holders(digest)
+            .filter(|(key, _)| {
+                let root = self.catalog.version(key).and_then(|version| version.files.last());
+                root.is_some_and(|root| root.sha256 == *digest)
+                    && self
+                        .catalog
+                        .image(&key.image_id)
+                        .is_some_and(|image| image.message.public && !image.is_deleted)
+            })
+            .map(|(key, _)| key.image_id.to_string())
+            .collect();
+        ids.dedup();
+        ids.truncate(MAX_USED);
+        ids
     }
 
     /// How many blobs could be read, for the log.

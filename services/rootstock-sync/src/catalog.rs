@@ -48,6 +48,10 @@ const REPORTS: &[&str] = &[
     "/rootstock.sync.v1.WorkService/ConfirmRemovals",
     "/rootstock.sync.v1.WorkService/FinishCollect",
     "/rootstock.sync.v1.WorkService/SaveDelivery",
+    "/rootstock.sync.v1.WorkService/AutoUpdate",
+    "/rootstock.sync.v1.WorkService/FinishAutoUpdate",
+    "/rootstock.sync.v1.WorkService/Expire",
+    "/rootstock.sync.v1.WorkService/FinishExpire",
 ];
 
 /// The options of the client stack that [`run`](crate::run) wants: `base` with the retries that suit
@@ -247,6 +251,35 @@ impl Catalog {
             .await?
             .into_inner()
             .orphans)
+    }
+
+    pub(crate) async fn auto_update(
+        &self,
+        lease: Lease,
+        after: String,
+    ) -> Result<wire::AutoUpdateResponse, CatalogError> {
+        let request = wire::AutoUpdateRequest {
+            lease: Some(lease),
+            after,
+        };
+        Ok(self.client.clone().auto_update(request).await?.into_inner())
+    }
+
+    pub(crate) async fn finish_auto_update(&self, lease: Lease) -> Result<(), CatalogError> {
+        let request = wire::FinishAutoUpdateRequest { lease: Some(lease) };
+        self.client.clone().finish_auto_update(request).await?;
+        Ok(())
+    }
+
+    pub(crate) async fn expire(&self, lease: Lease) -> Result<wire::ExpireResponse, CatalogError> {
+        let request = wire::ExpireRequest { lease: Some(lease) };
+        Ok(self.client.clone().expire(request).await?.into_inner())
+    }
+
+    pub(crate) async fn finish_expire(&self, lease: Lease) -> Result<(), CatalogError> {
+        let request = wire::FinishExpireRequest { lease: Some(lease) };
+        self.client.clone().finish_expire(request).await?;
+        Ok(())
     }
 
     pub(crate) async fn take_removals(

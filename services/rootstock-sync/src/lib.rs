@@ -8,14 +8,15 @@
 //! side, and any of them can go at any time.
 //!
 //! Start reading at [`run`], then `worker` (claims), `work` (one piece of work, from claim to
-//! report), and the kinds of work: `poll`, `transfer`, `verify`, `sweep`, `collect` and `deliver`. `lease` says when
+//! report), and the kinds of work: `poll`, `transfer`, `verify`, `sweep`, `auto_update`, `expire`,
+//! `collect` and `deliver`. `lease` says when
 //! work must stop, `remote` is everything about HTTP.
 //!
 //! Metrics:
 //!
 //! | name | kind | labels |
 //! |---|---|---|
-//! | `rootstock_sync_work_total` | counter | `kind` (`poll`, `transfer`, `verify`, `sweep`, `collect`, `deliver`), `outcome` |
+//! | `rootstock_sync_work_total` | counter | `kind` (`poll`, `transfer`, `verify`, `sweep`, `auto-update`, `expire`, `collect`, `deliver`), `outcome` |
 //! | `rootstock_sync_work_active` | gauge | `kind` |
 //! | `rootstock_sync_work_duration_seconds` | histogram | `kind` |
 //! | `rootstock_sync_received_bytes_total` | counter | `remote` |
@@ -23,14 +24,17 @@
 //! | `rootstock_sync_event_lag_seconds` | histogram | `webhook`: from the change to its being taken |
 //!
 //! `outcome` is one of `unchanged`, `submitted`, `planned` (polls), `stored`, `present` (transfers:
-//! fetched, or in the store already), `verified`, `swept`, `collected`; or of any work `failed` (reported to the
+//! fetched, or in the store already), `verified`, `swept`, `updated`, `expired`,
+//! `collected`; or of any work `failed` (reported to the
 //! catalog), `released` (given back on shutdown), `lost` (the lease was), `unreported` (the catalog
 //! did not answer; its lease runs out).
 
+mod auto_update;
 mod catalog;
 mod collect;
 mod config;
 mod deliver;
+mod expire;
 mod lease;
 mod poll;
 mod remote;

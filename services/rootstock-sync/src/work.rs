@@ -9,8 +9,9 @@ use rootstock_runtime::propagate;
 use tracing::{Instrument as _, Span, field};
 
 use crate::{
+    auto_update,
     catalog::CatalogError,
-    collect, deliver,
+    collect, deliver, expire,
     lease::{Held, Loss},
     poll,
     remote::FetchError,
@@ -27,6 +28,8 @@ pub(crate) enum Kind {
     Transfer,
     Verify,
     Sweep,
+    AutoUpdate,
+    Expire,
     Collect,
     Deliver,
 }
@@ -39,6 +42,8 @@ impl Kind {
             Self::Transfer => "transfer",
             Self::Verify => "verify",
             Self::Sweep => "sweep",
+            Self::AutoUpdate => "auto-update",
+            Self::Expire => "expire",
             Self::Collect => "collect",
             Self::Deliver => "deliver",
         }
@@ -52,6 +57,8 @@ impl From<Kind> for WorkKind {
             Kind::Transfer => Self::Transfer,
             Kind::Verify => Self::Verify,
             Kind::Sweep => Self::Sweep,
+            Kind::AutoUpdate => Self::AutoUpdate,
+            Kind::Expire => Self::Expire,
             Kind::Collect => Self::Collect,
             Kind::Deliver => Self::Deliver,
         }
@@ -161,6 +168,10 @@ async fn perform(
         Some(Task::Poll(task)) => until_shutdown(worker, poll::poll(worker, held, task)).await,
         Some(Task::Verify(task)) => until_shutdown(worker, verify::verify(worker, held, task)).await,
         Some(Task::Sweep(task)) => until_shutdown(worker, sweep::sweep(worker, held, task)).await,
+        Some(Task::AutoUpdate(task)) => {
+            until_shutdown(worker, auto_update::auto_update(worker, held, task)).await
+        }
+        Some(Task::Expire(task)) => until_shutdown(worker, expire::expire(worker, held, task)).await,
         Some(Task::Collect(task)) => until_shutdown(worker, collect::collect(worker, held, task)).await,
         None => Err(WorkError::failed(format!(
             "the worker does not know this kind of {}",
@@ -234,6 +245,8 @@ fn span_of(kind: Kind, work: &Work) -> Span {
         ),
         Kind::Verify => tracing::info_span!("verify", work.id = work_id, blob.sha256 = field::Empty),
         Kind::Sweep => tracing::info_span!("sweep", work.id = work_id),
+        Kind::AutoUpdate => tracing::info_span!("auto-update", work.id = work_id),
+        Kind::Expire => tracing::info_span!("expire", work.id = work_id),
         Kind::Collect => tracing::info_span!("collect", work.id = work_id),
         Kind::Deliver => tracing::info_span!("deliver", work.id = work_id, webhook.name = field::Empty),
     };
@@ -254,7 +267,7 @@ fn span_of(kind: Kind, work: &Work) -> Span {
             let name = task.webhook.as_ref().map_or("", |webhook| webhook.name.as_str());
             span.record("webhook.name", name);
         }
-        Some(Task::Sweep(_) | Task::Collect(_)) | None => {}
+        Some(Task::Sweep(_) | Task::AutoUpdate(_) | Task::Expire(_) | Task::Collect(_)) | None => {}
     }
     span
 }

@@ -70,6 +70,8 @@ impl Worker {
                 lane(Kind::Transfer),
                 lane(Kind::Verify),
                 lane(Kind::Sweep),
+                lane(Kind::AutoUpdate),
+                lane(Kind::Expire),
                 lane(Kind::Collect),
                 lane(Kind::Deliver)
             );
@@ -146,8 +148,8 @@ impl Worker {
             Kind::Poll => self.config.concurrent_polls,
             Kind::Transfer => self.config.concurrent_transfers,
             // They read or list the store: one at a time is no burden to it.
-            Kind::Verify | Kind::Sweep | Kind::Collect => 1,
             Kind::Deliver => CONCURRENT_WEBHOOKS,
+            Kind::Verify | Kind::Sweep | Kind::AutoUpdate | Kind::Expire | Kind::Collect => 1,
         }
     }
 

@@ -478,8 +478,11 @@ pub(crate) async fn keep_versions(
 
 /// Notes that an image was brought here by use.
 pub(crate) async fn set_cached(connection: &mut PgConnection, id: &str) -> Result<(), Failure> {
-    sqlx::query!("UPDATE images SET cached = true WHERE id = $1", id)
-        .execute(connection)
-        .await?;
+    sqlx::query!(
+        "UPDATE images SET cached = true, cached_at = now() WHERE id = $1",
+        id
+    )
+    .execute(connection)
+    .await?;
     Ok(())
 }

@@ -8,8 +8,10 @@ use rootstock_proto::{
     catalog::v1::{self as catalog_wire, ChangeOperation},
     convert,
     sync::v1::{
-        self as wire, ClaimRequest, ClaimResponse, ConfirmRemovalsRequest, ConfirmRemovalsResponse,
-        FailRequest, FailResponse, FinishCollectRequest, FinishCollectResponse, FinishPollRequest,
+        self as wire, AutoUpdateRequest, AutoUpdateResponse, ClaimRequest, ClaimResponse,
+        ConfirmRemovalsRequest, ConfirmRemovalsResponse, ExpireRequest, ExpireResponse, FailRequest,
+        FailResponse, FinishAutoUpdateRequest, FinishAutoUpdateResponse, FinishCollectRequest,
+        FinishCollectResponse, FinishExpireRequest, FinishExpireResponse, FinishPollRequest,
         FinishPollResponse, FinishSweepRequest, FinishSweepResponse, FinishTransferRequest,
         FinishTransferResponse, FinishVerifyRequest, FinishVerifyResponse, HeartbeatRequest,
         HeartbeatResponse, ReleaseRequest, ReleaseResponse, ReportObjectsRequest, ReportObjectsResponse,
@@ -34,7 +36,9 @@ use crate::{
     writer::Writer,
 };
 
+mod auto_update;
 mod collect;
+mod expire;
 mod tasks;
 
 pub(super) use tasks::subject_blob;
@@ -206,6 +210,39 @@ impl WorkService for Works {
     ) -> Result<Response<ReportObjectsResponse>, tonic::Status> {
         let orphans = collect::report_objects(&self.catalog, request.into_inner()).await?;
         Ok(Response::new(ReportObjectsResponse { orphans }))
+    }
+
+    async fn auto_update(
+        &self,
+        request: Request<AutoUpdateRequest>,
+    ) -> Result<Response<AutoUpdateResponse>, tonic::Status> {
+        let answer = auto_update::auto_update(&self.catalog, request.into_inner()).await?;
+        Ok(Response::new(answer))
+    }
+
+    async fn finish_auto_update(
+        &self,
+        request: Request<FinishAutoUpdateRequest>,
+    ) -> Result<Response<FinishAutoUpdateResponse>, tonic::Status> {
+        auto_update::finish(&self.catalog, request.into_inner()).await?;
+        Ok(Response::new(FinishAutoUpdateResponse {}))
+    }
+
+    async fn expire(
+        &self,
+        request: Request<ExpireRequest>,
+    ) -> Result<Response<ExpireResponse>, tonic::Status> {
+        Ok(Response::new(
+            expire::expire(&self.catalog, request.into_inner()).await?,
+        ))
+    }
+
+    async fn finish_expire(
+        &self,
+        request: Request<FinishExpireRequest>,
+    ) -> Result<Response<FinishExpireResponse>, tonic::Status> {
+        expire::finish(&self.catalog, request.into_inner()).await?;
+        Ok(Response::new(FinishExpireResponse {}))
     }
 
     async fn take_removals(

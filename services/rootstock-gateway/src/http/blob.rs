@@ -134,7 +134,16 @@ impl BlobRequest<'_> {
     }
 
     async fn send(&self, wanted: Wanted) -> Result<Response, Failure> {
+        // What brings the last byte completes a download, whether it began at the first or went on.
+        let is_complete = match &wanted {
+            Wanted::Part(part) => part.end == self.blob.size_bytes,
+            Wanted::Whole => true,
+            Wanted::NotSatisfiable => false,
+        };
+        let used = if is_complete { self.used() } else { vec![] };
         if let Some(redirect) = self.redirect().await? {
+            // Nobody tells how it ends.
+            self.edge.uses.note(&used);
             return Ok(redirect);
         }
         let Some(place) = self.edge.downloads.place() else {
@@ -158,7 +167,14 @@ impl BlobRequest<'_> {
                 .headers_mut()
                 .insert(header::CONTENT_RANGE, self.content_range(&part));
         }
-        Ok(response.map(|_| Body::new(place.download(reader, self.digest))))
+        Ok(response.map(|_| Body::new(place.download(reader, self.digest, self.edge.uses.clone(), used))))
+    }
+
+    fn used(&self) -> Vec<String> {
+        let model = self.edge.model.borrow();
+        model
+            .as_ref()
+            .map_or_else(Vec::new, |model| model.used_by_download_of(&self.digest))
     }
 
     async fn redirect(&self) -> Result<Option<Response>, Failure> {

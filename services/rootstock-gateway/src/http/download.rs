@@ -18,7 +18,10 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use crate::metrics::{self, Outcome};
+use crate::{
+    metrics::{self, Outcome},
+    uses::Uses,
+};
 
 /// Places for downloads. Cheap to clone; every clone has the same places.
 #[derive(Debug, Clone)]
@@ -92,8 +95,14 @@ impl Downloads {
 }
 
 impl Place {
-    /// Takes the place with a blob.
-    pub(super) fn download(self, reader: BlobReader, digest: Digest) -> Download {
+    /// Takes the place with a blob. When it is sent to its end, that is a use of these images.
+    pub(super) fn download(
+        self,
+        reader: BlobReader,
+        digest: Digest,
+        uses: Uses,
+        used: Vec<String>,
+    ) -> Download {
         metrics::download_begun();
         let left = reader.range.end - reader.range.start;
         let open = Open {
@@ -113,6 +122,8 @@ impl Place {
             digest,
             left,
             outcome,
+            uses,
+            used,
         }
     }
 }
@@ -139,6 +150,8 @@ pub(super) struct Download {
     digest: Digest,
     left: u64,
     outcome: Outcome,
+    uses: Uses,
+    used: Vec<String>,
 }
 
 impl Body for Download {
@@ -191,7 +204,10 @@ impl Drop for Download {
         metrics::download_ended(self.outcome);
         let (sha256, left_bytes) = (self.digest, self.left);
         match self.outcome {
-            Outcome::Complete => tracing::debug!(blob.sha256 = %sha256, "download complete"),
+            Outcome::Complete => {
+                self.uses.note(&self.used);
+                tracing::debug!(blob.sha256 = %sha256, "download complete");
+            }
             Outcome::Abandoned => {
                 tracing::debug!(blob.sha256 = %sha256, left_bytes, "the client left a download");
             }
@@ -218,7 +234,10 @@ mod tests {
             range: 0..size_bytes,
             stream,
         };
-        downloads.place().unwrap().download(reader, Digest::of(b""))
+        downloads
+            .place()
+            .unwrap()
+            .download(reader, Digest::of(b""), Uses::default(), vec![])
     }
 
     #[tokio::test]

@@ -21,6 +21,10 @@ pub(crate) struct Catalog {
     images: BTreeMap<Arc<str>, Arc<Image>>,
     versions: BTreeMap<VersionKey, Arc<Version>>,
     aliases: BTreeMap<AliasKey, AliasTarget>,
+    /// The files of the versions that applications hold, by the applications' names.
+    applications: BTreeMap<String, Arc<wire::Application>>,
+    /// How many applications hold a file.
+    held: BTreeMap<Digest, usize>,
     settings: BTreeMap<String, String>,
     /// What `settings` says of it, or the default.
     deletion_grace: Option<Duration>,
@@ -93,8 +97,13 @@ pub(crate) struct File {
 }
 
 impl Version {
-    /// Whether clients may read its files.
-    pub(super) fn is_readable(&self, now: OffsetDateTime, grace: Duration) -> bool {
+    /// Whether clients are shown it. What a hold hides is not, and stays readable.
+    pub(crate) fn is_listed(&self) -> bool {
+        self.delisted_at.is_none() && !self.message.hidden
+    }
+
+    /// Whether clients may read its files, applications left aside.
+    fn is_readable(&self, now: OffsetDateTime, grace: Duration) -> bool {
         self.delisted_at
             .is_none_or(|delisted_at| is_within(delisted_at, grace, now))
     }
@@ -128,7 +137,17 @@ impl Catalog {
     pub(crate) fn listed_versions(&self, image_id: &str) -> impl Iterator<Item = &Version> {
         self.versions_of(image_id)
             .map(|(_, version)| version.as_ref())
-            .filter(|version| version.delisted_at.is_none())
+            .filter(|version| version.is_listed())
+    }
+
+    /// Whether clients may read a version's files: it is stored, was listed until less than the grace
+    /// ago, or an application holds it.
+    pub(super) fn is_readable(&self, version: &Version, now: OffsetDateTime) -> bool {
+        version.is_readable(now, self.deletion_grace())
+            || version
+                .files
+                .iter()
+                .any(|file| self.held.contains_key(&file.sha256))
     }
 
     /// All aliases, in the order of (name, type, architecture).
@@ -174,8 +193,12 @@ impl Catalog {
                 self.apply_setting(setting, is_deleted);
                 Vec::new()
             }
-            // The edge shows none of these, and passes over what only a newer catalog knows.
-            Some(Resource::Remote(_) | Resource::Application(_)) | None => Vec::new(),
+            Some(Resource::Application(application)) => {
+                self.apply_application(application, is_deleted);
+                Vec::new()
+            }
+            // The edge shows no remotes, and passes over what only a newer catalog knows.
+            Some(Resource::Remote(_)) | None => Vec::new(),
         }
     }
 
@@ -217,7 +240,8 @@ impl Catalog {
         let delisted_at = (!is_listed)
             .then(|| {
                 let before = self.versions.get(&key);
-                let told = message.deleted_at.as_ref().and_then(convert::moment);
+                let told = message.deleted_at.as_ref().or(message.delisted_at.as_ref());
+                let told = told.and_then(convert::moment);
                 told.or_else(|| before.map(|version| version.delisted_at.unwrap_or(changed_at)))
             })
             .flatten();
@@ -266,6 +290,26 @@ impl Catalog {
         }
     }
 
+    fn apply_application(&mut self, application: wire::Application, is_deleted: bool) {
+        let name = application.name.clone();
+        let after = (!is_deleted).then(|| Arc::new(application));
+        let before = match &after {
+            Some(application) => self.applications.insert(name, Arc::clone(application)),
+            None => self.applications.remove(&name),
+        };
+        for digest in after.iter().flat_map(|application| held_files(application)) {
+            *self.held.entry(digest).or_default() += 1;
+        }
+        for digest in before.iter().flat_map(|application| held_files(application)) {
+            if let Some(holders) = self.held.get_mut(&digest) {
+                *holders -= 1;
+                if *holders == 0 {
+                    self.held.remove(&digest);
+                }
+            }
+        }
+    }
+
     fn apply_setting(&mut self, setting: wire::Setting, is_deleted: bool) {
         if is_deleted {
             self.settings.remove(&setting.key);
@@ -285,10 +329,9 @@ impl Catalog {
     /// Takes over from an older state what is unknown here but may still be read; answers the
     /// versions it took.
     pub(super) fn inherit(&mut self, older: &Self, now: OffsetDateTime) -> Vec<VersionKey> {
-        let grace = self.deletion_grace();
         let mut inherited = Vec::new();
         for (key, version) in &older.versions {
-            if self.versions.contains_key(key) || !version.is_readable(now, grace) {
+            if self.versions.contains_key(key) || !self.is_readable(version, now) {
                 continue;
             }
             let Some(image) = older.images.get(&key.image_id) else {
@@ -311,11 +354,10 @@ impl Catalog {
     /// Forgets versions whose grace is over, and deleted images that have none left; answers the
     /// versions.
     pub(super) fn prune(&mut self, now: OffsetDateTime) -> Vec<VersionKey> {
-        let grace = self.deletion_grace();
         let over: Vec<_> = self
             .versions
             .iter()
-            .filter(|(_, version)| !version.is_readable(now, grace))
+            .filter(|(_, version)| !self.is_readable(version, now))
             .map(|(key, _)| key.clone())
             .collect();
         for key in &over {
@@ -378,8 +420,23 @@ impl Catalog {
             };
             change(ChangeOperation::State, Resource::Alias(alias))
         });
-        settings.chain(images).chain(versions).chain(aliases).collect()
+        let applications = self.applications.values().map(|application| {
+            let application = Resource::Application(wire::Application::clone(application));
+            change(ChangeOperation::State, application)
+        });
+        settings
+            .chain(images)
+            .chain(versions)
+            .chain(aliases)
+            .chain(applications)
+            .collect()
     }
+}
+
+/// The files of the version that an application holds; what cannot be understood is none.
+fn held_files(application: &wire::Application) -> impl Iterator<Item = Digest> {
+    let artifacts = application.version.iter().flat_map(|version| &version.artifacts);
+    artifacts.filter_map(|artifact| artifact.sha256.parse().ok())
 }
 
 fn files(version: &wire::Version) -> Result<Vec<File>, String> {

@@ -332,3 +332,92 @@ fn changes_without_a_time_or_of_unknown_things_are_no_matter() {
     assert!(reads(&model, "root", NOW + DAY - Duration::SECOND));
     assert!(!reads(&model, "root", NOW + DAY));
 }
+
+#[test]
+fn a_hidden_version_is_not_listed_and_stays_readable() {
+    let mut model = model();
+    let mut hidden = version("i1", 0, "20261122", ["metadata", "root"]);
+    hidden.version.as_mut().unwrap().hidden = true;
+    hidden.version.as_mut().unwrap().delisted_at = Some(timestamp(NOW));
+    model.apply(
+        vec![change(6, Operation::Updated, Resource::Version(hidden))],
+        6,
+        NOW,
+    );
+    assert_eq!(model.catalog().listed_versions("i1").count(), 0);
+    model.prune(NOW + 2 * DAY);
+    assert!(reads(&model, "root", NOW + 2 * DAY));
+    let reloaded = Model::from_state(model.catalog().to_changes(), 6, NOW);
+    assert_eq!(reloaded.catalog().listed_versions("i1").count(), 0);
+    assert!(reads(&reloaded, "root", NOW + 2 * DAY));
+}
+
+#[test]
+fn a_version_that_left_the_store_is_readable_from_when_the_catalog_says() {
+    let mut available = version("i1", 0, "20261122", ["metadata", "root"]);
+    let message = available.version.as_mut().unwrap();
+    message.set_status(wire::Status::Available);
+    message.delisted_at = Some(timestamp(NOW - Duration::HOUR));
+    let state = vec![
+        change(5, Operation::State, Resource::Image(image("i1", "debian"))),
+        change(5, Operation::State, Resource::Version(available)),
+    ];
+    let model = Model::from_state(state, 5, NOW);
+    assert_eq!(model.catalog().listed_versions("i1").count(), 0);
+    assert!(reads(
+        &model,
+        "root",
+        NOW + DAY - Duration::HOUR - Duration::SECOND
+    ));
+    assert!(!reads(&model, "root", NOW + DAY - Duration::HOUR));
+}
+
+#[test]
+fn what_an_application_holds_is_readable_for_as_long_whatever_becomes_of_its_image() {
+    let application = |digests: [&str; 2]| wire::Application {
+        name: "shop".to_owned(),
+        version: version("", 0, "20261122", digests).version,
+        ..wire::Application::default()
+    };
+    let held = Resource::Application(application(["metadata", "root"]));
+    let mut model = model();
+    let gone = deleted(version("i1", 0, "20261122", ["metadata", "root"]), Some(NOW));
+    model.apply(
+        vec![
+            change(6, Operation::Created, held),
+            change(7, Operation::Updated, gone),
+            change(8, Operation::Deleted, Resource::Image(image("i1", "debian"))),
+        ],
+        8,
+        NOW,
+    );
+    let later = NOW + 30 * DAY;
+    model.prune(later);
+    assert!(reads(&model, "root", later));
+    assert_eq!(model.catalog().public_images().count(), 0);
+    // After a restart too.
+    let mut model = Model::from_state(model.catalog().to_changes(), 8, NOW);
+    model.prune(later);
+    assert!(reads(&model, "root", later));
+    // It moves on, and lets go.
+    let moved = Resource::Application(application(["metadata 2", "root 2"]));
+    model.apply(vec![change(9, Operation::Updated, moved)], 9, later);
+    assert!(!reads(&model, "root", later));
+    model.prune(later);
+    assert_eq!(model.blob_count(), 0);
+}
+
+#[test]
+fn a_download_of_a_root_is_a_use_and_one_of_metadata_is_none() {
+    let mut model = model();
+    assert_eq!(model.used_by_download_of(&digest("root")), ["i1"]);
+    assert!(model.used_by_download_of(&digest("metadata")).is_empty());
+    let mut private = image("i1", "debian");
+    private.public = false;
+    model.apply(
+        vec![change(6, Operation::Updated, Resource::Image(private))],
+        6,
+        NOW,
+    );
+    assert!(model.used_by_download_of(&digest("root")).is_empty());
+}

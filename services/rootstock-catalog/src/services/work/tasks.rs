@@ -57,6 +57,8 @@ pub(super) async fn claim(
             Ok(WorkKind::Transfer) => transfer(&mut transaction, &piece).await?,
             Ok(WorkKind::Verify) => verify(&piece)?,
             Ok(WorkKind::Sweep) => Some(sweep(&mut transaction, catalog.sweep_min_age).await?),
+            Ok(WorkKind::AutoUpdate) => Some(Task::AutoUpdate(wire::AutoUpdateTask {})),
+            Ok(WorkKind::Expire) => Some(Task::Expire(wire::ExpireTask {})),
             Ok(WorkKind::Collect) => Some(Task::Collect(wire::CollectTask {})),
             Ok(WorkKind::Deliver) => deliver(&mut transaction, &piece).await?,
             Ok(_) | Err(_) => None,

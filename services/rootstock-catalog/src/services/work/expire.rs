@@ -1,0 +1,132 @@
+//! Expiry: what has run out ends. Cached images leave the store, and rows go that were kept for a while.
+
+use std::time::Duration;
+
+use rootstock_proto::{
+    catalog::v1::ChangeOperation,
+    sync::v1::{ExpireRequest, ExpireResponse, FinishExpireRequest, WorkKind},
+};
+
+use super::{expect_kind, lease};
+use crate::{
+    Catalog,
+    failure::Failure,
+    queries::{
+        expiry, images, settings, versions,
+        work::{self, Lease},
+    },
+    writer::Writer,
+};
+
+/// An expiry is late by no more than this: what is set meanwhile is seen by the next round.
+const MAX_INTERVAL: Duration = Duration::from_secs(60);
+/// What ran out and could not be ended (an application holds it) is no reason to look without a pause.
+const MIN_INTERVAL: Duration = Duration::from_secs(5);
+/// Cached images in one transaction: other writers wait for it.
+const IMAGES: i64 = 50;
+/// Rows removed in one transaction.
+const ROWS: i64 = 500;
+
+pub(super) async fn expire(catalog: &Catalog, request: ExpireRequest) -> Result<ExpireResponse, Failure> {
+    let lease = lease(request.lease);
+    let expired_images = expire_cached(catalog, lease).await?;
+    let (versions, images) = purge(catalog, lease).await?;
+    let (runs, facts) = tidy(catalog, lease).await?;
+    let full = |count: i64, limit: i64| count >= limit;
+    Ok(ExpireResponse {
+        expired_images,
+        ended_holds: 0,
+        purged_rows: versions + images + runs + facts,
+        more: full(expired_images, IMAGES)
+            || [versions, images, runs, facts]
+                .into_iter()
+                .any(|rows| full(rows, ROWS)),
+    })
+}
+
+async fn begin(catalog: &Catalog, lease: Lease) -> Result<Writer, Failure> {
+    let mut writer = Writer::begin(&catalog.pool).await?;
+    expect_kind(&work::fence(writer.connection(), lease).await?, WorkKind::Expire)?;
+    Ok(writer)
+}
+
+fn unused_days(days: u32) -> i32 {
+    i32::try_from(days).unwrap_or(i32::MAX)
+}
+
+/// Cached images that nobody used go off the list; their bytes stay readable for the grace, and go with
+/// the next collection after it.
+async fn expire_cached(catalog: &Catalog, lease: Lease) -> Result<i64, Failure> {
+    let mut writer = begin(catalog, lease).await?;
+    let days = settings::load(writer.connection())
+        .await?
+        .remote_cache_expiry_days;
+    let expired = expiry::cached_images(writer.connection(), unused_days(days), IMAGES).await?;
+    if expired.is_empty() {
+        return Ok(0);
+    }
+    let delisted = expiry::delist(writer.connection(), &expired).await?;
+    for id in &expired {
+        writer.image(id, ChangeOperation::Updated);
+        tracing::info!(
+            image.id = id,
+            "cached image leaves the store: it was not used, or its time is over"
+        );
+    }
+    let ids: Vec<i64> = delisted.iter().map(|version| version.id).collect();
+    for version in &delisted {
+        writer.version(version.id, ChangeOperation::Updated);
+        writer.image(&version.image_id, ChangeOperation::Updated);
+    }
+    let files = expiry::files(writer.connection(), &ids).await?;
+    work::remove_unwanted_transfers(writer.connection(), &files).await?;
+    writer.commit().await?;
+    Ok(count(expired.len()))
+}
+
+/// Removes rows of what was deleted so long ago that nobody may ask for it, and tells watchers, who
+/// forget it then.
+async fn purge(catalog: &Catalog, lease: Lease) -> Result<(i64, i64), Failure> {
+    let mut writer = begin(catalog, lease).await?;
+    let grace = settings::load(writer.connection()).await?.deletion_grace;
+    let gone = expiry::deleted_versions(writer.connection(), grace, ROWS).await?;
+    for version in versions::by_ids(writer.connection(), &gone).await? {
+        writer.removed_version(version);
+    }
+    versions::remove(writer.connection(), &gone).await?;
+    let empty = expiry::deleted_images(writer.connection(), ROWS).await?;
+    for image in images::by_ids(writer.connection(), &empty).await? {
+        writer.removed_image(image);
+    }
+    expiry::remove_images(writer.connection(), &empty).await?;
+    writer.commit().await?;
+    Ok((count(gone.len()), count(empty.len())))
+}
+
+/// Removes what nobody is promised.
+async fn tidy(catalog: &Catalog, lease: Lease) -> Result<(i64, i64), Failure> {
+    let mut transaction = catalog.pool.begin().await?;
+    expect_kind(&work::fence(&mut transaction, lease).await?, WorkKind::Expire)?;
+    let runs = expiry::remove_runs(&mut transaction, ROWS).await?;
+    let facts = expiry::remove_combinations(&mut transaction, ROWS).await?;
+    transaction.commit().await?;
+    let rows = |removed| i64::try_from(removed).unwrap_or(i64::MAX);
+    Ok((rows(runs), rows(facts)))
+}
+
+fn count(found: usize) -> i64 {
+    i64::try_from(found).unwrap_or(i64::MAX)
+}
+
+pub(super) async fn finish(catalog: &Catalog, request: FinishExpireRequest) -> Result<(), Failure> {
+    let lease = lease(request.lease);
+    let mut transaction = catalog.pool.begin().await?;
+    expect_kind(&work::fence(&mut transaction, lease).await?, WorkKind::Expire)?;
+    let settings = settings::load(&mut transaction).await?;
+    let days = unused_days(settings.remote_cache_expiry_days);
+    let next = expiry::next(&mut transaction, days, settings.deletion_grace).await?;
+    let delay = next.map_or(MAX_INTERVAL, |next| next.clamp(MIN_INTERVAL, MAX_INTERVAL));
+    work::again_after(&mut transaction, lease.work_id, delay).await?;
+    transaction.commit().await?;
+    Ok(())
+}

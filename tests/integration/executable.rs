@@ -5,9 +5,11 @@ mod commands;
 mod configuration;
 mod confirmation;
 mod formats;
+mod images;
 mod services;
 mod shells;
 mod standalone;
+mod webhooks;
 
 use std::process::Output;
 

@@ -28,6 +28,7 @@ mod table;
 mod transfer;
 mod transfers;
 mod watch;
+mod webhook;
 
 use std::{future::Future, process::ExitCode};
 
@@ -76,6 +77,7 @@ enum Command {
     Blob(blob::BlobArgs),
     Transfer(transfer::TransferArgs),
     Watch(watch::WatchArgs),
+    Webhook(webhook::WebhookArgs),
     Lint(lint::LintArgs),
     Completion(completion::CompletionArgs),
     Man(man::ManArgs),
@@ -99,7 +101,8 @@ impl Command {
             | Self::Config(_)
             | Self::Blob(_)
             | Self::Transfer(_)
-            | Self::Watch(_) => &[],
+            | Self::Watch(_)
+            | Self::Webhook(_) => &[],
         }
     }
 }
@@ -167,6 +170,7 @@ fn run(Cli { client, command }: Cli) -> Result<(), Failure> {
         Command::Blob(args) => block_on(args.run(&client)),
         Command::Transfer(args) => block_on(args.run(&client)),
         Command::Watch(args) => block_on(args.run(&client)),
+        Command::Webhook(args) => block_on(args.run(&client)),
         Command::Lint(args) => block_on(args.run(client.format)),
         Command::Completion(args) => args.run(),
         Command::Man(args) => args.run(),

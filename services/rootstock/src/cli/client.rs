@@ -7,6 +7,7 @@ use rootstock_proto::catalog::v1::{
     blob_service_client::BlobServiceClient, content_service_client::ContentServiceClient,
     image_service_client::ImageServiceClient, remote_service_client::RemoteServiceClient,
     setting_service_client::SettingServiceClient, watch_service_client::WatchServiceClient,
+    webhook_service_client::WebhookServiceClient,
 };
 use rootstock_runtime::grpc::client::{ClientOptions, ClientStack, connect_lazy};
 use tokio::time::{Instant, sleep};
@@ -126,6 +127,11 @@ impl Client {
     /// Content: bytes of images, in and out.
     pub(super) fn contents(&self) -> ContentServiceClient<ClientStack> {
         ContentServiceClient::new(self.stack.clone()).max_decoding_message_size(MAX_ANSWER_BYTES)
+    }
+
+    /// Webhooks.
+    pub(super) fn webhooks(&self) -> WebhookServiceClient<ClientStack> {
+        WebhookServiceClient::new(self.stack.clone())
     }
 
     /// Changes.

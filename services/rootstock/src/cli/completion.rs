@@ -14,6 +14,7 @@ use clap_complete::{
 };
 use rootstock_proto::catalog::v1::{
     ListAliasesRequest, ListApplicationsRequest, ListImagesRequest, ListRemotesRequest, ListSettingsRequest,
+    ListWebhooksRequest,
 };
 
 use super::{
@@ -194,6 +195,18 @@ pub(super) fn applications() -> ArgValueCompleter {
                 .map(|application| application.name)
                 .collect(),
         )
+    })
+}
+
+/// Completes the name of a webhook.
+pub(super) fn webhooks() -> ArgValueCompleter {
+    names(async |client| {
+        let request = ListWebhooksRequest {
+            page_size: PAGE_SIZE,
+            ..ListWebhooksRequest::default()
+        };
+        let page = client.webhooks().list_webhooks(request).await.ok()?.into_inner();
+        Some(page.webhooks.into_iter().map(|webhook| webhook.name).collect())
     })
 }
 

@@ -12,14 +12,16 @@ mod explanation;
 mod image;
 mod remote;
 mod resource;
+mod webhook;
 
 pub(super) use blob::{BlobRecord, CollectionRecord, need};
 pub(super) use change::ChangeRecord;
 pub(super) use explanation::ExplanationRecord;
-pub(super) use image::{ImageRecord, ResolutionRecord, VersionRecord};
+pub(super) use image::{ImageRecord, ResolutionRecord, VersionRecord, requirement_warnings};
 pub(super) use remote::{LeftOutRecord, RemoteRecord, SyncRunRecord, TransferRecord};
 pub(super) use remote::{action, mode, transfer_state};
 pub(super) use resource::{AliasRecord, ApplicationRecord, SettingRecord};
+pub(super) use webhook::{NewWebhookRecord, WebhookRecord, change_kind};
 
 /// `container`, `virtual-machine`, or nothing.
 pub(super) fn image_type(image_type: wire::ImageType) -> &'static str {

@@ -46,6 +46,29 @@ fn read_stdin() -> io::Result<String> {
     Ok(text)
 }
 
+/// Where the secret of a webhook is.
+#[derive(Debug, Clone, clap::Args)]
+#[group(id = "secrets", multiple = false)]
+pub(super) struct SecretArgs {
+    /// File that holds what events are signed with; - reads standard input
+    #[arg(long, value_name = "FILE")]
+    secret_file: Option<String>,
+
+    /// Environment variable that holds the same
+    #[arg(long, value_name = "VARIABLE")]
+    secret_env: Option<String>,
+}
+
+impl SecretArgs {
+    /// The secret, if one was named.
+    ///
+    /// # Errors
+    /// See [`read`].
+    pub(super) fn read(&self) -> Result<Option<String>, Failure> {
+        read(self.secret_file.as_deref(), self.secret_env.as_deref())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

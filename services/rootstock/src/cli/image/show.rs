@@ -80,6 +80,9 @@ pub(super) fn text(image: &Image, screen: Screen) -> String {
         for (key, value) in properties {
             text += &format!("  {key}: {value}\n");
         }
+        for warning in record::requirement_warnings(image) {
+            text += &format!("  warning: {warning}\n");
+        }
     }
     if !image.versions.is_empty() {
         text.push('\n');

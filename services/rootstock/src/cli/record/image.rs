@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use rootstock_model::requirements;
 use rootstock_proto::catalog::v1 as wire;
 use serde::Serialize;
 
@@ -37,6 +38,18 @@ pub(in crate::cli) struct ImageRecord {
     /// Lists and changes do not say, which is not the same as there being none.
     #[serde(skip_serializing_if = "Option::is_none")]
     versions: Option<Vec<VersionRecord>>,
+    /// What is odd about its requirements: not of the API's image, but of what resolving it answers.
+    warnings: Vec<String>,
+}
+
+/// What is odd about an image's requirements, a sentence each.
+pub(in crate::cli) fn requirement_warnings(image: &wire::Image) -> Vec<String> {
+    let properties: BTreeMap<_, _> = image.properties.iter().collect();
+    requirements::warnings(
+        properties
+            .into_iter()
+            .map(|(key, value)| (key.as_str(), value.as_str())),
+    )
 }
 
 #[derive(Debug, Serialize)]
@@ -91,6 +104,7 @@ impl ImageRecord {
     /// An image with its versions.
     pub(in crate::cli) fn whole(image: wire::Image) -> Self {
         Self {
+            warnings: requirement_warnings(&image),
             r#type: image_type(image.r#type()),
             status: status(image.status()),
             id: image.id,

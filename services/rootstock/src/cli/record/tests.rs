@@ -52,6 +52,14 @@ fn every_column_is_a_field() {
         true,
         wire::CollectBlobsResponse::default(),
     ));
+    has_its_columns(&NewWebhookRecord {
+        webhook: WebhookRecord::from(wire::Webhook {
+            status: Some(wire::WebhookStatus::default()),
+            ..wire::Webhook::default()
+        }),
+        secret: String::new(),
+    });
+    has_its_columns(&WebhookRecord::from(wire::Webhook::default()));
     has_its_columns(&LeftOutRecord::from(wire::LeftOut::default()));
     has_its_columns(&TransferRecord::from(wire::Transfer::default()));
     has_its_columns(&ChangeRecord::from(change(Resource::Image(image()))));

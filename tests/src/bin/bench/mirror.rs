@@ -36,7 +36,9 @@ struct Row {
 
 /// Measures and prints.
 pub(crate) async fn measure(postgres: &Postgres, settings: Settings) -> anyhow::Result<()> {
-    let Settings { runs, mirrored_mib, .. } = settings;
+    let Settings {
+        runs, mirrored_mib, ..
+    } = settings;
     let directory = tempfile::tempdir()?;
     let server = ImageServer::of_large_images(directory.path(), mirrored_mib)?;
     let mut rows: Vec<Row> = ways()
@@ -94,7 +96,9 @@ fn gib(mib: u64) -> f64 {
 }
 
 fn print(rows: &[Row], settings: Settings) {
-    let Settings { runs, mirrored_mib, .. } = settings;
+    let Settings {
+        runs, mirrored_mib, ..
+    } = settings;
     println!(
         "## Mirroring {mirrored_mib} MiB in {IMAGES} large blobs over HTTPS on loopback\n\n\
          Median of {runs} runs (least–most). Only Rootstock and the row that says `sync` wait for the disk; only \

@@ -383,16 +383,16 @@ fn an_alias_that_is_pinned_for_one_type_is_not_lent_to_the_other() {
 
 #[test]
 fn a_content_of_several_images_is_shown_once_with_the_aliases_of_all() {
-    let shared = |newest: &str, contents: [&str; 2]| Resource::Version(version("own", 0, newest, contents));
+    let shared = |newest: &str, contents: [&str; 2]| Resource::Version(version("i2", 0, newest, contents));
     let with = |own: Resource| {
         products(&catalog(vec![
-            Resource::Image(image("synced", "debian")),
-            Resource::Image(image("own", "ours")),
-            Resource::Version(version("synced", 0, "20261121", ["m", "r0"])),
-            Resource::Version(version("synced", 1, "20261122", ["m", "r1"])),
+            Resource::Image(image("i1", "debian")),
+            Resource::Image(image("i2", "ours")),
+            Resource::Version(version("i1", 0, "20261121", ["m", "r0"])),
+            Resource::Version(version("i1", 1, "20261122", ["m", "r1"])),
             own,
-            alias("debian/12", CONTAINER, "synced"),
-            alias("ours", CONTAINER, "own"),
+            alias("debian/12", CONTAINER, "i1"),
+            alias("ours", CONTAINER, "i2"),
         ]))
     };
     let (older, newest) = (Digest::of(b"mr0"), Digest::of(b"mr1"));

@@ -27,6 +27,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let all = protox::compile(PUBLIC_FILES.iter().chain(&INTERNAL_FILES), [&root])?;
     fs::write(out.join("all.binpb"), all.encode_to_vec())?;
     // Digests and journals travel as `Bytes`: no copy between the socket and their use.
-    tonic_prost_build::configure().bytes(".").compile_fds(all)?;
+    tonic_prost_build::configure()
+        .bytes(".")
+        // Credentials are not to be printed: `redacted` says how these are.
+        .skip_debug(["rootstock.catalog.v1.Remote"])
+        .compile_fds(all)?;
     Ok(())
 }

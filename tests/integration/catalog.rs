@@ -11,6 +11,7 @@ mod ingest;
 mod leases;
 mod listing;
 pub(crate) mod offers;
+mod remotes;
 mod resolving;
 mod settings;
 mod watch;

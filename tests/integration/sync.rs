@@ -2,6 +2,7 @@
 //! real blob store.
 
 mod answers;
+mod credentials;
 mod leases;
 mod poll;
 mod resume;

@@ -76,6 +76,8 @@ struct State {
     files: BTreeMap<String, File>,
     faults: HashMap<String, VecDeque<Scheduled>>,
     requests: Vec<Recorded>,
+    /// The `Authorization` that every request must have, when set.
+    authorization: Option<String>,
 }
 
 #[derive(Debug, Clone)]
@@ -183,6 +185,11 @@ impl FakeRemote {
             },
         );
         Ok(())
+    }
+
+    /// From now on a request must have this `Authorization`, or is answered 401; `None`: none is needed.
+    pub fn require_authorization(&self, authorization: Option<&str>) {
+        self.shared.lock().authorization = authorization.map(str::to_owned);
     }
 
     /// Whether there is a file at a path.

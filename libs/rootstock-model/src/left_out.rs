@@ -37,6 +37,8 @@ pub enum Reason {
     NotSelected,
     /// Older than the versions that the remote keeps.
     BeyondKeepVersions,
+    /// Of another release than the remote's version constraint says.
+    BeyondVersionConstraint,
     /// The name or alias belongs to another image.
     NameTaken,
     /// An operator deleted the image; it stays deleted until it is added again.
@@ -45,7 +47,7 @@ pub enum Reason {
 
 impl Reason {
     /// All reasons.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Malformed,
         Self::UnsafePath,
         Self::Unverifiable,
@@ -53,6 +55,7 @@ impl Reason {
         Self::NotAnInstanceImage,
         Self::NotSelected,
         Self::BeyondKeepVersions,
+        Self::BeyondVersionConstraint,
         Self::NameTaken,
         Self::Ignored,
     ];
@@ -67,6 +70,7 @@ impl Reason {
             Self::NotAnInstanceImage => "not-an-instance-image",
             Self::NotSelected => "not-selected",
             Self::BeyondKeepVersions => "beyond-keep-versions",
+            Self::BeyondVersionConstraint => "beyond-version-constraint",
             Self::NameTaken => "name-taken",
             Self::Ignored => "ignored",
         }

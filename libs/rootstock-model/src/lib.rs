@@ -6,6 +6,8 @@
 //! catalog makes of it) and [`image`] (what comes out).
 
 pub mod architecture;
+pub mod constraint;
+pub mod credentials;
 pub mod default_image;
 pub mod deletion;
 pub mod digest;
@@ -26,6 +28,8 @@ pub mod settings;
 pub mod snapshot;
 
 pub use architecture::Architecture;
+pub use constraint::VersionConstraint;
+pub use credentials::Credentials;
 pub use digest::Digest;
 pub use ftype::{MetadataFtype, RootFtype};
 pub use id::Id;

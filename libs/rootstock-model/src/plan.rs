@@ -222,6 +222,16 @@ pub fn plan<'a>(
                     .push(left_out(&version.serial, Reason::Ignored, message));
             }
         }
+        let outside = offered
+            .versions
+            .iter()
+            .filter(|version| !rules.selection.admits(&version.serial));
+        plan.left_out.extend(outside.map(|version| {
+            let wanted = rules.selection.version_constraint;
+            let wanted = wanted.map_or_else(String::new, |constraint| constraint.to_string());
+            let message = format!("{}: not of release {wanted}", offered.image_type);
+            left_out(&version.serial, Reason::BeyondVersionConstraint, message)
+        }));
         plan.left_out.extend(beyond.into_iter().map(|serial| {
             let keep = rules.selection.keep_versions;
             let message = format!("{}: not among the newest {keep}", offered.image_type);
@@ -275,6 +285,25 @@ pub fn retire<'v>(active: impl IntoIterator<Item = (i32, &'v str)>, keep: u32, p
     retired
 }
 
+/// As [`retire`], where only versions that `admits` admits count: the others have no place beside one
+/// that does, however new they are, and have one as long as there is none.
+pub fn retire_admitted<'v>(
+    active: impl IntoIterator<Item = (i32, &'v str)>,
+    keep: u32,
+    pinned: &[i32],
+    admits: impl Fn(&str) -> bool,
+) -> Vec<i32> {
+    let (counting, others): (Vec<_>, Vec<_>) = active.into_iter().partition(|(_, serial)| admits(serial));
+    if counting.is_empty() {
+        return retire(others, keep, pinned);
+    }
+    let mut retired = retire(counting, keep, pinned);
+    let others = others.iter().map(|(number, _)| *number);
+    retired.extend(others.filter(|number| !pinned.contains(number)));
+    retired.sort_unstable();
+    retired
+}
+
 /// The order of an image's versions: by serial, and of one serial by number.
 pub fn order(a: (i32, &str), b: (i32, &str)) -> Ordering {
     serial::compare(a.1, b.1).then(a.0.cmp(&b.0))
@@ -320,7 +349,7 @@ fn plan_versions<'a>(
         offered
             .versions
             .iter()
-            .filter(|version| !is_ignored(&version.serial))
+            .filter(|version| !is_ignored(&version.serial) && selection.admits(&version.serial))
     };
 
     // The newest `keep` of what is stored and what is offered together: an older offer never
@@ -329,6 +358,7 @@ fn plan_versions<'a>(
         .map(|version| version.serial.as_str())
         .collect();
     wanted.extend(active().map(|version| version.serial.as_str()));
+    wanted.retain(|serial| selection.admits(serial));
     wanted.sort_by(|a, b| serial::compare(b, a));
     wanted.dedup();
     wanted.truncate(keep);
@@ -386,7 +416,8 @@ fn plan_versions<'a>(
         .cloned()
         .collect();
     let pinned = known.map_or(&[][..], |image| &image.pinned);
-    let retired = retire(active().map(KnownVersion::place), keep as u32, pinned);
+    let admits = |serial: &str| selection.admits(serial);
+    let retired = retire_admitted(active().map(KnownVersion::place), keep as u32, pinned, admits);
     plan.retire = active()
         .filter(|version| retired.contains(&version.number))
         .cloned()
@@ -402,11 +433,8 @@ fn plan_versions<'a>(
             .add
             .iter()
             .map(|new| (next_number, new.offered.serial.as_str()));
-        let later = retire(
-            active().map(KnownVersion::place).chain(to_come),
-            keep as u32,
-            pinned,
-        );
+        let later = active().map(KnownVersion::place).chain(to_come);
+        let later = retire_admitted(later, keep as u32, pinned, admits);
         let later = later.iter().filter(|number| !retired.contains(number));
         plan.retire_later = later
             .filter_map(|number| active().find(|version| version.number == *number))

@@ -6,7 +6,7 @@ use std::{fmt, str::FromStr};
 use globset::{GlobBuilder, GlobMatcher};
 
 use crate::{
-    Reason, RootFtype,
+    Reason, RootFtype, VersionConstraint,
     snapshot::{Content, OfferedImage},
 };
 
@@ -170,6 +170,8 @@ pub struct Selection {
     pub root_preference: Vec<RootFtype>,
     /// Newest versions kept of each image, at least 1.
     pub keep_versions: u32,
+    /// The release that versions must be of; `None`: any.
+    pub version_constraint: Option<VersionConstraint>,
 }
 
 impl Selection {
@@ -181,6 +183,7 @@ impl Selection {
             exclude: vec![],
             root_preference: vec![],
             keep_versions,
+            version_constraint: None,
         }
     }
 
@@ -202,6 +205,12 @@ impl Selection {
             Some(rule) => Err((Reason::NotSelected, format!("excluded by {rule}"))),
             None => Ok(()),
         }
+    }
+
+    /// Whether versions of this serial count.
+    pub fn admits(&self, serial: &str) -> bool {
+        self.version_constraint
+            .is_none_or(|constraint| constraint.admits(serial))
     }
 
     /// The content to take of those offered: the most preferred root; a unified file only when

@@ -7,6 +7,7 @@
 pub mod convert;
 pub mod error;
 pub mod json;
+mod redacted;
 
 pub use error::{Error, FieldViolation, Refusal, RequirementViolation, ResourceKind};
 

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rootstock_model::{Digest, Status, plan};
+use rootstock_model::{Digest, Status, VersionConstraint, plan};
 use rootstock_proto::catalog::v1::ChangeOperation;
 
 use crate::{
@@ -122,13 +122,16 @@ async fn activate(writer: &mut Writer, activated: &[Waiting]) -> Result<(), Fail
 /// deleted.
 pub(crate) async fn make_room(writer: &mut Writer, image_ids: &[String]) -> Result<(), Failure> {
     let default = settings::load(writer.connection()).await?.default_keep_versions;
-    for (image_id, keep) in images::keep_versions(writer.connection(), image_ids).await? {
+    for (image_id, rules) in images::retention(writer.connection(), image_ids).await? {
         let active = versions::active_of_image(writer.connection(), &image_id).await?;
         let numbers = active
             .iter()
             .map(|(_, number, serial)| (*number, serial.as_str()));
         let pinned = versions::pinned_of_image(writer.connection(), &image_id).await?;
-        let retired = plan::retire(numbers, if keep > 0 { keep } else { default }, &pinned);
+        let keep = if rules.keep > 0 { rules.keep } else { default };
+        let constraint: Option<VersionConstraint> = rules.version_constraint.parse().ok();
+        let admits = |serial: &str| constraint.is_none_or(|constraint| constraint.admits(serial));
+        let retired = plan::retire_admitted(numbers, keep, &pinned, admits);
         let ids: Vec<i64> = active
             .iter()
             .filter(|(_, number, _)| retired.contains(number))

@@ -8,7 +8,7 @@ use std::{
 
 use rootstock_model::{
     Digest, Id, ImageName, Status,
-    plan::{self, ImagePlan, KnownVersion, Plan, Rules},
+    plan::{self, ImagePlan, KnownState, KnownVersion, Plan, Rules},
     selection::Selection,
     settings::Settings,
     snapshot::Snapshot,
@@ -28,7 +28,8 @@ use crate::{
         remotes::{self, RemoteRow},
         settings,
         snapshots::{self, KnownRows, NewImageRow, NewVersionRow},
-        sync_runs, versions,
+        sync_runs::{self, PlanRun, PlanTarget},
+        versions,
         work::{self, Lease},
     },
     retry,
@@ -56,14 +57,8 @@ pub(crate) async fn submit(catalog: &Catalog, submission: Submission) -> Result<
     if held.kind != WorkKind::Poll as i16 {
         return Err(Error::invalid("header.lease", "is not that of a poll").into());
     }
-    if let Some((remote_id, force)) = sync_runs::plan_run(writer.connection(), &held.subject).await? {
-        let remote = remote_by_id(&mut writer, remote_id).await?;
-        let settings = settings::load(writer.connection()).await?;
-        let (_, outcome) = make_plan(&mut writer, &remote, &settings, &submission.snapshot, force).await?;
-        let outcome = match outcome {
-            Ok(plan) => Ok(plan_message::plan(writer.connection(), &plan).await?),
-            Err(refused) => Err(refused.to_string()),
-        };
+    if let Some(run) = sync_runs::plan_run(writer.connection(), &held.subject).await? {
+        let outcome = plan_only(&mut writer, run, &submission.snapshot).await?;
         sync_runs::finish_plan(writer.connection(), &held.subject, &outcome).await?;
         work::remove(writer.connection(), submission.lease.work_id).await?;
         writer.commit().await?;
@@ -108,6 +103,36 @@ pub(crate) async fn submit(catalog: &Catalog, submission: Submission) -> Result<
     Ok(recorded)
 }
 
+/// The plan that a run asks for, which nobody carries out; or why there is none.
+async fn plan_only(
+    writer: &mut Writer,
+    run: PlanRun,
+    snapshot: &Snapshot,
+) -> Result<Result<wire::Plan, String>, Failure> {
+    let settings = settings::load(writer.connection()).await?;
+    let (remote, known) = match run.target {
+        PlanTarget::Remote(id) => (remote_by_id(writer, id).await?.remote, Some(id)),
+        PlanTarget::Described(remote) => {
+            let known = remotes::by_name(writer.connection(), &remote.name).await?;
+            (*remote, known.map(|row| row.id))
+        }
+    };
+    let selection = selection(&remote, &settings)?;
+    let state = match known {
+        Some(id) => snapshots::known(writer.connection(), id, snapshot).await?.state,
+        None => KnownState::default(),
+    };
+    let rules = Rules {
+        selection: &selection,
+        max_removal_percent: settings.max_removal_percent,
+        force: run.force,
+    };
+    Ok(match plan::plan(snapshot, &state, rules) {
+        Ok(plan) => Ok(plan_message::plan(writer.connection(), &plan).await?),
+        Err(refused) => Err(refused.to_string()),
+    })
+}
+
 /// Ends a poll that went well, and has the next one done in time.
 pub(crate) async fn poll_succeeded(
     writer: &mut Writer,
@@ -122,7 +147,21 @@ pub(crate) async fn poll_succeeded(
         true => Duration::ZERO,
         false => retry::next_poll(update_interval(&remote.remote, settings), rand::random()),
     };
-    work::again_after(writer.connection(), lease.work_id, delay).await
+    work::again_after(writer.connection(), lease.work_id, delay).await?;
+    rest_if_disabled(writer, &remote.remote, remote.id, more).await
+}
+
+/// A remote that is left alone is polled when that is asked for, and not again after that.
+async fn rest_if_disabled(
+    writer: &mut Writer,
+    remote: &wire::Remote,
+    remote_id: i64,
+    more: bool,
+) -> Result<(), Failure> {
+    match remote.disabled && !more {
+        true => work::park_poll(writer.connection(), remote_id).await,
+        false => Ok(()),
+    }
 }
 
 /// Ends a poll that failed.
@@ -137,7 +176,9 @@ pub(crate) async fn poll_failed(
     let failed = Err(error.to_owned());
     let more = sync_runs::finish(writer.connection(), remote_id, lease.epoch, &failed).await?;
     let delay = if more { Duration::ZERO } else { delay };
-    work::fail(writer.connection(), lease.work_id, error, Some(delay)).await
+    work::fail(writer.connection(), lease.work_id, error, Some(delay)).await?;
+    let remote = remote_by_id(writer, remote_id).await?.remote;
+    rest_if_disabled(writer, &remote, remote_id, more).await
 }
 
 /// The remote of a poll's subject.
@@ -178,6 +219,15 @@ pub(crate) fn document_columns(
     columns.collect()
 }
 
+/// What a remote selects, with what the settings decide for it.
+fn selection(remote: &wire::Remote, settings: &Settings) -> Result<Selection, Failure> {
+    let mut selection = convert::selection(remote)?;
+    if selection.keep_versions == 0 {
+        selection.keep_versions = settings.default_keep_versions;
+    }
+    Ok(selection)
+}
+
 type PlanOutcome<'a> = (KnownRows, Result<Plan<'a>, plan::TooManyRemoved>);
 
 async fn make_plan<'a>(
@@ -187,10 +237,7 @@ async fn make_plan<'a>(
     snapshot: &'a Snapshot,
     force: bool,
 ) -> Result<PlanOutcome<'a>, Failure> {
-    let mut selection: Selection = convert::selection(&remote.remote)?;
-    if selection.keep_versions == 0 {
-        selection.keep_versions = settings.default_keep_versions;
-    }
+    let selection = selection(&remote.remote, settings)?;
     let rows = snapshots::known(writer.connection(), remote.id, snapshot).await?;
     let rules = Rules {
         selection: &selection,

@@ -22,6 +22,7 @@ pub(crate) use retry_after::of as retry_after;
 
 use std::time::Duration;
 
+use http::{HeaderValue, header::AUTHORIZATION};
 use reqwest::{RequestBuilder, Response};
 use rootstock_model::RemoteName;
 use url::Url;
@@ -34,6 +35,8 @@ pub(crate) struct RemoteServer {
     name: RemoteName,
     base: Url,
     client: reqwest::Client,
+    /// Shown with every request; marked as sensitive.
+    authorization: Option<HeaderValue>,
     limits: RemoteLimits,
 }
 
@@ -71,6 +74,10 @@ impl RemoteServer {
 
     /// Sends a request and waits for the head of the answer, redirects included.
     async fn send(&self, what: What, url: &Url, request: RequestBuilder) -> Result<Response, FetchError> {
+        let request = match &self.authorization {
+            Some(authorization) => request.header(AUTHORIZATION, authorization.clone()),
+            None => request,
+        };
         let limit = self.limits.header_timeout + self.limits.connect_timeout;
         match tokio::time::timeout(limit, request.send()).await {
             Ok(Ok(response)) => Ok(response),
@@ -108,6 +115,7 @@ mod tests {
             name: "test".parse().unwrap(),
             base: base.parse().unwrap(),
             client: clients::tests::client(),
+            authorization: None,
             limits: RemoteLimits::default(),
         }
     }

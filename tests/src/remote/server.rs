@@ -95,10 +95,13 @@ async fn answer(
     let path = percent_decode_str(request.uri().path()).decode_utf8_lossy();
     let path = path.trim_start_matches('/').to_owned();
     let bytes_sent = Arc::new(AtomicU64::new(0));
-    let (file, fault, record) = {
+    let (file, fault, let_in, record) = {
         let mut state = shared.lock();
         let file = state.files.get(&path).cloned();
         let fault = state.next_fault(&path);
+        let shown = request.headers().get(header::AUTHORIZATION);
+        let shown = shown.and_then(|value| value.to_str().ok());
+        let let_in = state.authorization.is_none() || state.authorization.as_deref() == shown;
         let record = state.requests.len();
         state.requests.push(Recorded {
             request: Request {
@@ -110,12 +113,17 @@ async fn answer(
             },
             bytes_sent: Arc::clone(&bytes_sent),
         });
-        (file, fault, record)
+        (file, fault, let_in, record)
     };
     if fault == Some(Fault::HangBeforeHeaders) {
         std::future::pending::<()>().await;
     }
     let response = match fault {
+        _ if !let_in => failure(
+            401,
+            header::WWW_AUTHENTICATE,
+            Some("Basic realm=\"images\"".to_owned()),
+        ),
         Some(Fault::Status { code, retry_after }) => failure(code, header::RETRY_AFTER, retry_after),
         Some(Fault::Redirect { code, location }) => failure(code, header::LOCATION, Some(location)),
         _ if ![Method::GET, Method::HEAD].contains(request.method()) => {

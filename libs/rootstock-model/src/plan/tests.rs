@@ -394,3 +394,66 @@ fn what_a_user_deleted_stays_deleted() {
         .collect();
     assert_eq!(reasons, [("", Reason::Ignored)]);
 }
+
+#[test]
+fn a_newer_release_than_the_constraint_is_left_out_and_never_in_the_way() {
+    let offered = [
+        "1.9.5-2026.gitx",
+        "1.10.0-2026.gita",
+        "1.10.1-2026.gitb",
+        "1.10.2-2026.gitc",
+        "1.11.0-2026.gitd",
+        "2.10.0-2026.gite",
+    ];
+    let snapshot = Snapshot {
+        images: vec![offer(PRODUCT, &offered)],
+        left_out: vec![],
+    };
+    let selection = Selection {
+        version_constraint: Some("1.10".parse().unwrap()),
+        ..Selection::everything(2)
+    };
+    let rules = Rules {
+        selection: &selection,
+        max_removal_percent: 50,
+        force: false,
+    };
+    let unknown = KnownState::default();
+    let plan = plan(&snapshot, &unknown, rules).unwrap();
+    assert_eq!(outcome(&plan).0, [offered[2], offered[3]]);
+    let left_out: Vec<_> = plan
+        .left_out
+        .iter()
+        .map(|one| (one.serial.as_str(), one.reason))
+        .collect();
+    assert_eq!(
+        left_out,
+        [
+            (offered[1], Reason::BeyondKeepVersions),
+            (offered[4], Reason::BeyondVersionConstraint),
+            (offered[0], Reason::BeyondVersionConstraint),
+            (offered[5], Reason::BeyondVersionConstraint),
+        ]
+    );
+}
+
+#[test]
+fn what_is_stored_of_another_release_goes_when_one_of_the_right_release_is_there() {
+    let admits = |serial: &str| serial.starts_with("1.30");
+    for (active, keep, retired) in [
+        (vec![(0, "1.31.0")], 1, vec![]),
+        (vec![(0, "1.31.0"), (1, "1.32.0")], 1, vec![0]),
+        (vec![(0, "1.31.0"), (1, "1.30.0")], 1, vec![0]),
+        (vec![(0, "1.31.0"), (1, "1.30.0"), (2, "1.30.1")], 1, vec![0, 1]),
+        (vec![(0, "1.31.0"), (1, "1.30.0"), (2, "1.30.1")], 5, vec![0]),
+        (vec![], 1, vec![]),
+    ] {
+        assert_eq!(
+            retire_admitted(active.clone(), keep, &[], admits),
+            retired,
+            "{active:?} {keep}"
+        );
+    }
+    let held = [(0, "1.31.0"), (1, "1.30.0"), (2, "1.30.1")];
+    assert_eq!(retire_admitted(held, 1, &[0], admits), [1]);
+}

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rootstock_model::{
-    RemoteName, RootFtype,
+    Credentials, RemoteName, RootFtype, VersionConstraint,
     selection::{Mode, Rule, Selection},
 };
 
@@ -24,6 +24,10 @@ pub struct RemoteSpec {
     pub ca_pem: String,
     /// Whether the certificate goes unchecked.
     pub insecure: bool,
+    /// Whether it is left alone.
+    pub disabled: bool,
+    /// What the server wants to see before it lets a worker in.
+    pub credentials: Option<Credentials>,
 }
 
 /// Checks a remote at `remote` of a request.
@@ -56,18 +60,25 @@ pub fn remote_spec(remote: &wire::Remote) -> Result<RemoteSpec, Error> {
         "update_interval",
         (!interval_ok).then(|| "must be at least 1s".to_owned()),
     );
+    let credentials = match remote.auth.as_str() {
+        "" => Ok(None),
+        text => text.parse::<Credentials>().map(Some),
+    };
+    check("auth", credentials.as_ref().err().map(ToString::to_string));
     let selection = selection(remote);
     if let Err(Error::Invalid(more)) = &selection {
         violations.extend(more.iter().cloned());
     }
-    match (name, selection, violations.is_empty()) {
-        (Ok(name), Ok(selection), true) => Ok(RemoteSpec {
+    match (name, selection, credentials, violations.is_empty()) {
+        (Ok(name), Ok(selection), Ok(credentials), true) => Ok(RemoteSpec {
             name,
             url: remote.url.trim_end_matches('/').to_owned(),
             selection,
             update_interval: update_interval.and_then(Result::ok),
             ca_pem: remote.ca_pem.clone(),
             insecure: remote.insecure,
+            disabled: remote.disabled,
+            credentials,
         }),
         _ => Err(Error::Invalid(violations)),
     }
@@ -136,6 +147,19 @@ pub fn selection(remote: &wire::Remote) -> Result<Selection, Error> {
             ),
         });
     }
+    let version_constraint = match remote.version_constraint.as_str() {
+        "" => None,
+        text => match text.parse::<VersionConstraint>() {
+            Ok(constraint) => Some(constraint),
+            Err(error) => {
+                violations.push(FieldViolation {
+                    field: "remote.version_constraint".to_owned(),
+                    description: error.to_string(),
+                });
+                None
+            }
+        },
+    };
     let mode = match remote.mode() {
         wire::RemoteMode::OnDemand => Mode::OnDemand,
         wire::RemoteMode::Mirror | wire::RemoteMode::Unspecified => Mode::Mirror,
@@ -148,6 +172,7 @@ pub fn selection(remote: &wire::Remote) -> Result<Selection, Error> {
             exclude,
             root_preference,
             keep_versions,
+            version_constraint,
         })
     } else {
         Err(Error::Invalid(violations))
@@ -167,6 +192,8 @@ mod tests {
             include: vec!["os=debian".into(), "flavour=x".into()],
             root_preference: vec!["iso".into()],
             keep_versions: -1,
+            version_constraint: "1.30.1".into(),
+            auth: "hunter2".into(),
             update_interval: Some(prost_types::Duration { seconds: 0, nanos: 5 }),
             ..wire::Remote::default()
         };
@@ -184,9 +211,11 @@ mod tests {
                 "remote.url",
                 "remote.protocol",
                 "remote.update_interval",
+                "remote.auth",
                 "remote.include[1]",
                 "remote.root_preference[0]",
-                "remote.keep_versions"
+                "remote.keep_versions",
+                "remote.version_constraint"
             ]
         );
     }

@@ -454,14 +454,22 @@ pub(crate) async fn delete(connection: &mut PgConnection, id: &str) -> Result<()
     Ok(())
 }
 
-/// How many versions those of these images keep that come from elsewhere, as their remote has it; 0:
-/// as the setting has it.
-pub(crate) async fn keep_versions(
+/// What an image's stored versions are kept by, as its remote has it.
+pub(crate) struct Retention {
+    /// 0: as the setting has it.
+    pub keep: u32,
+    /// Empty: every release counts.
+    pub version_constraint: String,
+}
+
+/// The retention of those of these images that come from elsewhere.
+pub(crate) async fn retention(
     connection: &mut PgConnection,
     ids: &[String],
-) -> Result<Vec<(String, u32)>, Failure> {
+) -> Result<Vec<(String, Retention)>, Failure> {
     let rows = sqlx::query!(
-        r#"SELECT i.id AS "id!", coalesce(r.keep_versions, 0) AS "keep!"
+        r#"SELECT i.id AS "id!", coalesce(r.keep_versions, 0) AS "keep!",
+                CASE WHEN i.remote_id IS NULL THEN '' ELSE r.version_constraint END AS "version_constraint!"
            FROM images i
            LEFT JOIN images o ON o.id = i.origin_id
            LEFT JOIN remotes r ON r.id = coalesce(i.remote_id, o.remote_id)
@@ -470,10 +478,14 @@ pub(crate) async fn keep_versions(
     )
     .fetch_all(connection)
     .await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| (row.id, row.keep.unsigned_abs()))
-        .collect())
+    let retention = rows.into_iter().map(|row| {
+        let retention = Retention {
+            keep: row.keep.unsigned_abs(),
+            version_constraint: row.version_constraint,
+        };
+        (row.id, retention)
+    });
+    Ok(retention.collect())
 }
 
 /// Notes that an image was brought here by use.

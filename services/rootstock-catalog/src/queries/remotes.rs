@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rootstock_model::{Digest, LeftOut, Reason, selection::Mode};
+use rootstock_model::{Credentials, Digest, LeftOut, Reason, selection::Mode};
 use rootstock_proto::{catalog::v1 as wire, convert, convert::RemoteSpec, sync::v1::Document};
 use sqlx::PgConnection;
 use time::OffsetDateTime;
@@ -113,32 +113,62 @@ pub(crate) async fn page(
     Ok(rows.into_iter().map(Into::into).collect())
 }
 
+/// The columns that a description of a remote fills, but its name.
+struct Columns {
+    include: Vec<String>,
+    exclude: Vec<String>,
+    root_preference: Vec<String>,
+    keep_versions: i32,
+    update_interval_ms: Option<i64>,
+    version_constraint: String,
+    auth: String,
+}
+
+impl Columns {
+    fn of(spec: &RemoteSpec) -> Self {
+        fn texts(of: &[impl ToString]) -> Vec<String> {
+            of.iter().map(ToString::to_string).collect()
+        }
+        let selection = &spec.selection;
+        let interval = spec.update_interval;
+        Self {
+            include: texts(&selection.include),
+            exclude: texts(&selection.exclude),
+            root_preference: texts(&selection.root_preference),
+            keep_versions: i32::try_from(selection.keep_versions).unwrap_or(i32::MAX),
+            update_interval_ms: interval
+                .map(|interval| i64::try_from(interval.as_millis()).unwrap_or(i64::MAX)),
+            version_constraint: selection
+                .version_constraint
+                .map_or_else(String::new, |constraint| constraint.to_string()),
+            auth: spec
+                .credentials
+                .as_ref()
+                .map_or_else(String::new, Credentials::to_text),
+        }
+    }
+}
+
 /// Adds a remote that is not there; answers its row.
 pub(crate) async fn create(connection: &mut PgConnection, spec: &RemoteSpec) -> Result<i64, Failure> {
-    let texts = |rules: &[rootstock_model::selection::Rule]| -> Vec<String> {
-        rules.iter().map(ToString::to_string).collect()
-    };
-    let selection = &spec.selection;
-    let roots: Vec<String> = selection
-        .root_preference
-        .iter()
-        .map(ToString::to_string)
-        .collect();
+    let columns = Columns::of(spec);
     let id = sqlx::query_scalar!(
         "INSERT INTO remotes (name, url, protocol, mode, include, exclude, root_preference, keep_versions,
-             update_interval_ms, ca_pem, insecure)
-         VALUES ($1, $2, 'simplestreams', $3, $4, $5, $6, $7, $8, $9, $10) RETURNING id",
+             update_interval_ms, ca_pem, insecure, disabled, version_constraint, auth)
+         VALUES ($1, $2, 'simplestreams', $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) RETURNING id",
         spec.name.as_str(),
         spec.url,
-        selection.mode.as_str(),
-        &texts(&selection.include),
-        &texts(&selection.exclude),
-        &roots,
-        i32::try_from(selection.keep_versions).unwrap_or(i32::MAX),
-        spec.update_interval
-            .map(|interval| i64::try_from(interval.as_millis()).unwrap_or(i64::MAX)),
+        spec.selection.mode.as_str(),
+        &columns.include,
+        &columns.exclude,
+        &columns.root_preference,
+        columns.keep_versions,
+        columns.update_interval_ms,
         spec.ca_pem,
         spec.insecure,
+        spec.disabled,
+        columns.version_constraint,
+        columns.auth,
     )
     .fetch_one(&mut *connection)
     .await?;
@@ -146,6 +176,33 @@ pub(crate) async fn create(connection: &mut PgConnection, spec: &RemoteSpec) -> 
         .execute(connection)
         .await?;
     Ok(id)
+}
+
+/// Has a remote be as described, under its name.
+pub(crate) async fn update(connection: &mut PgConnection, id: i64, spec: &RemoteSpec) -> Result<(), Failure> {
+    let columns = Columns::of(spec);
+    sqlx::query!(
+        "UPDATE remotes SET url = $2, mode = $3, include = $4, exclude = $5, root_preference = $6, keep_versions = $7,
+             update_interval_ms = $8, ca_pem = $9, insecure = $10, disabled = $11, version_constraint = $12,
+             auth = $13, generation = generation + 1
+         WHERE id = $1",
+        id,
+        spec.url,
+        spec.selection.mode.as_str(),
+        &columns.include,
+        &columns.exclude,
+        &columns.root_preference,
+        columns.keep_versions,
+        columns.update_interval_ms,
+        spec.ca_pem,
+        spec.insecure,
+        spec.disabled,
+        columns.version_constraint,
+        columns.auth,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 /// Removes a remote and all that hangs on it alone. Its images must be without it already.

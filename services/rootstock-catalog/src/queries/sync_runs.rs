@@ -1,7 +1,7 @@
 //! Syncs that were asked for.
 
 use prost::Message as _;
-use rootstock_proto::catalog::v1::{Plan, SyncRun, SyncRunState};
+use rootstock_proto::catalog::v1::{Plan, Remote, SyncRun, SyncRunState};
 use sqlx::PgConnection;
 
 use crate::failure::Failure;
@@ -40,20 +40,51 @@ pub(crate) async fn create(
     Ok(())
 }
 
+/// Records that a remote is to be tried that need not be there, and forgets the oldest.
+pub(crate) async fn create_try(
+    connection: &mut PgConnection,
+    id: &str,
+    remote: &Remote,
+) -> Result<(), Failure> {
+    sqlx::query!(
+        "INSERT INTO sync_runs (id, remote, plan_only, force, state) VALUES ($1, $2, true, false, $3)",
+        id,
+        remote.encode_to_vec(),
+        SyncRunState::Pending as i16,
+    )
+    .execute(&mut *connection)
+    .await?;
+    sqlx::query!(
+        "DELETE FROM sync_runs WHERE id IN (
+             SELECT id FROM sync_runs WHERE remote_id IS NULL AND state <> $1
+             ORDER BY requested_at DESC OFFSET $2)",
+        SyncRunState::Pending as i16,
+        KEPT_RUNS,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+fn decode_remote(bytes: &[u8]) -> Result<Remote, Failure> {
+    Remote::decode(bytes).map_err(|error| Failure::Corrupt(format!("a tried remote: {error}")))
+}
+
 /// A run as it stands.
 pub(crate) async fn get(connection: &mut PgConnection, id: &str) -> Result<Option<SyncRun>, Failure> {
     let row = sqlx::query!(
-        "SELECT s.id, r.name AS remote, s.plan_only, s.state, s.error, s.plan
-         FROM sync_runs s JOIN remotes r ON r.id = s.remote_id WHERE s.id = $1",
+        r#"SELECT s.id, r.name AS "name?", s.remote, s.plan_only, s.state, s.error, s.plan
+         FROM sync_runs s LEFT JOIN remotes r ON r.id = s.remote_id WHERE s.id = $1"#,
         id,
     )
     .fetch_optional(connection)
     .await?;
     let Some(row) = row else { return Ok(None) };
     let plan = row.plan.map(|bytes| Plan::decode(&bytes[..])).transpose();
+    let tried = row.remote.as_deref().map(decode_remote).transpose()?;
     Ok(Some(SyncRun {
         id: row.id,
-        remote: row.remote,
+        remote: row.name.or(tried.map(|remote| remote.name)).unwrap_or_default(),
         plan_only: row.plan_only,
         state: i32::from(row.state),
         error: row.error,
@@ -122,14 +153,7 @@ pub(crate) async fn finish(
     )
     .execute(&mut *connection)
     .await?;
-    let others = sqlx::query_scalar!(
-        r#"SELECT EXISTS (SELECT 1 FROM sync_runs WHERE remote_id = $1 AND NOT plan_only AND state = $2) AS "any!""#,
-        remote_id,
-        SyncRunState::Pending as i16,
-    )
-    .fetch_one(connection)
-    .await?;
-    Ok(others)
+    any_pending(connection, remote_id).await
 }
 
 /// Ends a run that only wanted a plan.
@@ -139,12 +163,27 @@ pub(crate) async fn finish_plan(
     outcome: &Result<Plan, String>,
 ) -> Result<(), Failure> {
     let (state, plan, error) = columns(outcome);
+    let tried = sqlx::query_scalar!("SELECT remote FROM sync_runs WHERE id = $1", id)
+        .fetch_optional(&mut *connection)
+        .await?;
+    // Nobody needs the credentials of a try that is over.
+    let tried = match tried.flatten().as_deref().map(decode_remote).transpose()? {
+        Some(remote) => Some(
+            Remote {
+                auth: String::new(),
+                ..remote
+            }
+            .encode_to_vec(),
+        ),
+        None => None,
+    };
     sqlx::query!(
-        "UPDATE sync_runs SET state = $2, plan = $3, error = $4 WHERE id = $1",
+        "UPDATE sync_runs SET state = $2, plan = $3, error = $4, remote = $5 WHERE id = $1",
         id,
         state,
         plan,
         error,
+        tried,
     )
     .execute(connection)
     .await?;
@@ -158,17 +197,47 @@ fn columns(outcome: &Result<Plan, String>) -> (i16, Option<Vec<u8>>, &str) {
     }
 }
 
-/// The remote and the force of a pending plan run.
-pub(crate) async fn plan_run(
-    connection: &mut PgConnection,
-    id: &str,
-) -> Result<Option<(i64, bool)>, Failure> {
+/// What a plan is made for.
+pub(crate) enum PlanTarget {
+    /// The remote of this row.
+    Remote(i64),
+    /// One that need not be there.
+    Described(Box<Remote>),
+}
+
+/// A run that only wants a plan.
+pub(crate) struct PlanRun {
+    pub target: PlanTarget,
+    pub force: bool,
+}
+
+/// The pending plan run of this id.
+pub(crate) async fn plan_run(connection: &mut PgConnection, id: &str) -> Result<Option<PlanRun>, Failure> {
     let row = sqlx::query!(
-        r#"SELECT remote_id AS "remote_id!", force FROM sync_runs WHERE id = $1 AND plan_only AND state = $2"#,
+        "SELECT remote_id, remote, force FROM sync_runs WHERE id = $1 AND plan_only AND state = $2",
         id,
         SyncRunState::Pending as i16,
     )
     .fetch_optional(connection)
     .await?;
-    Ok(row.map(|row| (row.remote_id, row.force)))
+    let Some(row) = row else { return Ok(None) };
+    let target = match (row.remote_id, row.remote) {
+        (Some(remote_id), _) => PlanTarget::Remote(remote_id),
+        (None, Some(remote)) => PlanTarget::Described(Box::new(decode_remote(&remote)?)),
+        (None, None) => return Err(Failure::Corrupt(format!("sync run {id} has no remote"))),
+    };
+    Ok(Some(PlanRun {
+        target,
+        force: row.force,
+    }))
+}
+
+/// Whether a sync of this remote was asked for that is not over.
+pub(crate) async fn any_pending(connection: &mut PgConnection, remote_id: i64) -> Result<bool, Failure> {
+    let any = sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT 1 FROM sync_runs WHERE remote_id = $1 AND NOT plan_only AND state = $2) AS "any!""#,
+        remote_id,
+        SyncRunState::Pending as i16,
+    );
+    Ok(any.fetch_one(connection).await?)
 }

@@ -293,6 +293,18 @@ pub(crate) async fn poll_anew(
     announce(connection).await
 }
 
+/// Leaves a remote unpolled until it is asked for; a poll that is under way is taken away.
+pub(crate) async fn park_poll(connection: &mut PgConnection, remote_id: i64) -> Result<(), Failure> {
+    sqlx::query!(
+        "UPDATE work SET worker = NULL, due_at = NULL WHERE kind = $1 AND subject = $2::bigint::text",
+        WorkKind::Poll as i16,
+        remote_id,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 /// Has all timed work looked at at once that nobody is at.
 pub(crate) async fn nudge_timed(connection: &mut PgConnection) -> Result<(), Failure> {
     let kinds = [WorkKind::AutoUpdate, WorkKind::Expire, WorkKind::Collect].map(|kind| kind as i16);

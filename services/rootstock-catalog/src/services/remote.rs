@@ -1,5 +1,7 @@
 //! `RemoteService`.
 
+mod update;
+
 use rootstock_model::{Id, Status};
 use rootstock_proto::{
     Error, ResourceKind,
@@ -8,6 +10,7 @@ use rootstock_proto::{
         DeleteRemoteResponse, GetRemoteRequest, GetRemoteResponse, GetSyncRunRequest, GetSyncRunResponse,
         ListLeftOutRequest, ListLeftOutResponse, ListRemotesRequest, ListRemotesResponse,
         ListTransfersRequest, ListTransfersResponse, SyncRemoteRequest, SyncRemoteResponse,
+        TestRemoteRequest, TestRemoteResponse, UpdateRemoteRequest, UpdateRemoteResponse,
         remote_service_server::RemoteService,
     },
     convert::{self, RemoteSpec},
@@ -45,16 +48,19 @@ impl RemoteService for Remotes {
 
     async fn update_remote(
         &self,
-        _request: Request<wire::UpdateRemoteRequest>,
-    ) -> Result<Response<wire::UpdateRemoteResponse>, tonic::Status> {
-        Err(tonic::Status::unimplemented("not served yet"))
+        request: Request<UpdateRemoteRequest>,
+    ) -> Result<Response<UpdateRemoteResponse>, tonic::Status> {
+        let remote = Some(update::update(&self.0, request.into_inner()).await?);
+        Ok(Response::new(UpdateRemoteResponse { remote }))
     }
 
     async fn test_remote(
         &self,
-        _request: Request<wire::TestRemoteRequest>,
-    ) -> Result<Response<wire::TestRemoteResponse>, tonic::Status> {
-        Err(tonic::Status::unimplemented("not served yet"))
+        request: Request<TestRemoteRequest>,
+    ) -> Result<Response<TestRemoteResponse>, tonic::Status> {
+        let remote = request.into_inner().remote.unwrap_or_default();
+        let run = Some(try_out(&self.0, remote).await?);
+        Ok(Response::new(TestRemoteResponse { run }))
     }
 
     async fn get_remote(
@@ -226,7 +232,9 @@ async fn create(catalog: &Catalog, spec: &RemoteSpec) -> Result<wire::Remote, Fa
     }
     let id = remotes::create(writer.connection(), spec).await?;
     let traceparent = current_traceparent().unwrap_or_default();
-    work::nudge(writer.connection(), WorkKind::Poll, &id.to_string(), &traceparent).await?;
+    if !spec.disabled {
+        work::nudge(writer.connection(), WorkKind::Poll, &id.to_string(), &traceparent).await?;
+    }
     let row = by_name(writer.connection(), name).await?;
     let remote = with_status(writer.connection(), row.clone()).await?;
     writer.remote(ChangeOperation::Created, row.remote);
@@ -272,6 +280,31 @@ async fn sync(catalog: &Catalog, request: SyncRemoteRequest) -> Result<wire::Syn
     }
     let run = sync_runs::get(writer.connection(), &id).await?;
     writer.commit().await?;
+    run.ok_or_else(|| Error::not_found(ResourceKind::SyncRun, id).into())
+}
+
+/// Asks for a plan of a remote as it is described, or, named alone, of the one that is there.
+async fn try_out(catalog: &Catalog, remote: wire::Remote) -> Result<wire::SyncRun, Failure> {
+    let named = wire::Remote {
+        name: remote.name.clone(),
+        ..wire::Remote::default()
+    };
+    if remote == named && !remote.name.is_empty() {
+        let request = SyncRemoteRequest {
+            name: remote.name,
+            plan_only: true,
+            force: false,
+        };
+        return sync(catalog, request).await;
+    }
+    convert::remote_spec(&remote)?;
+    let mut transaction = catalog.pool.begin().await?;
+    let id = Id::generate().to_string();
+    sync_runs::create_try(&mut transaction, &id, &remote).await?;
+    let traceparent = current_traceparent().unwrap_or_default();
+    work::nudge(&mut transaction, WorkKind::Poll, &id, &traceparent).await?;
+    let run = sync_runs::get(&mut transaction, &id).await?;
+    transaction.commit().await?;
     run.ok_or_else(|| Error::not_found(ResourceKind::SyncRun, id).into())
 }
 

@@ -246,7 +246,7 @@ impl Watcher {
             .await?;
         }
         let mut after = String::new();
-        loop {
+        while self.filter.wants_kind(ChangeKind::Application) {
             let mut connection = pool.acquire().await.map_err(Failure::from)?;
             let rows = applications::page(&mut connection, None, &after, PAGE_ROWS).await?;
             drop(connection);

@@ -6,7 +6,10 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use http::HeaderValue;
 use reqwest::{Certificate, redirect, tls};
+use rootstock_model::Credentials;
 use rootstock_proto::{catalog::v1 as wire, convert};
 use url::Url;
 
@@ -64,6 +67,7 @@ impl RemoteClients {
             .map_err(|problem| FetchError::new(What::Index, &base, problem))?;
         Ok(RemoteServer {
             name: spec.name,
+            authorization: spec.credentials.as_ref().and_then(authorization),
             base,
             client,
             limits: self.limits.clone(),
@@ -82,6 +86,23 @@ impl RemoteClients {
         clients.insert(trust, client.clone());
         Ok(client)
     }
+}
+
+/// The header that shows the credentials. It is marked: nothing prints it.
+///
+/// It goes where the remote's URL says: over `https://`, or over `http://` when the URL itself says so. A
+/// redirect to another host or port leaves it behind, and one from `https://` to `http://` is refused.
+fn authorization(credentials: &Credentials) -> Option<HeaderValue> {
+    let text = match credentials {
+        Credentials::Basic { user, password } => {
+            format!("Basic {}", BASE64.encode(format!("{user}:{password}")))
+        }
+        Credentials::Bearer(token) => format!("Bearer {token}"),
+    };
+    // Credentials hold nothing that a header cannot.
+    let mut value = HeaderValue::try_from(text).ok()?;
+    value.set_sensitive(true);
+    Some(value)
 }
 
 pub(super) fn build(

@@ -326,7 +326,16 @@ fn hint(what: What, problem: &Problem) -> &'static str {
         },
         (
             Problem::Status {
-                status: StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN,
+                status: StatusCode::UNAUTHORIZED,
+                ..
+            },
+            _,
+        ) => {
+            "the server wants credentials that it accepts: give them to the remote with \"rootstock remote update\", as user:password or bearer:<token>"
+        }
+        (
+            Problem::Status {
+                status: StatusCode::FORBIDDEN,
                 ..
             },
             _,

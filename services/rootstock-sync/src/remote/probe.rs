@@ -82,6 +82,7 @@ impl ImageServer {
                 name,
                 base,
                 client,
+                authorization: None,
                 limits,
             },
         })

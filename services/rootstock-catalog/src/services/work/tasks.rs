@@ -14,7 +14,9 @@ use crate::{
     failure::Failure,
     metrics,
     queries::{
-        remotes, settings, sync_runs, uploads, webhooks,
+        remotes, settings,
+        sync_runs::{self, PlanTarget},
+        uploads, webhooks,
         work::{self, Claimed},
     },
     services::import::ABANDONED_AFTER,
@@ -82,8 +84,17 @@ pub(super) async fn claim(
 
 async fn poll(connection: &mut PgConnection, piece: &Claimed) -> Result<Option<Task>, Failure> {
     let plan = sync_runs::plan_run(connection, &piece.subject).await?;
-    let remote_id = match plan {
-        Some((remote_id, _)) => remote_id,
+    let is_plan = plan.is_some();
+    let remote_id = match plan.map(|plan| plan.target) {
+        Some(PlanTarget::Described(remote)) => {
+            return Ok(Some(Task::Poll(wire::PollTask {
+                remote: Some(*remote),
+                check_index: true,
+                plan_run_id: piece.subject.clone(),
+                ..wire::PollTask::default()
+            })));
+        }
+        Some(PlanTarget::Remote(remote_id)) => remote_id,
         None => match subject_remote(&piece.subject) {
             Ok(remote_id) => remote_id,
             // A plan whose run is gone.
@@ -102,7 +113,7 @@ async fn poll(connection: &mut PgConnection, piece: &Claimed) -> Result<Option<T
         check_index: true,
         ..wire::PollTask::default()
     };
-    if plan.is_some() {
+    if is_plan {
         task.plan_run_id = piece.subject.clone();
         return Ok(Some(Task::Poll(task)));
     }

@@ -33,6 +33,17 @@ pub(crate) async fn cached_images(
     Ok(ids)
 }
 
+/// Images whose hold is over.
+pub(crate) async fn holds(connection: &mut PgConnection, limit: i64) -> Result<Vec<String>, Failure> {
+    let ids = sqlx::query_scalar!(
+        "SELECT id FROM images WHERE hold_until <= now() ORDER BY hold_until LIMIT $1",
+        limit,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(ids)
+}
+
 /// A version that went back to being known only.
 pub(crate) struct Delisted {
     pub id: i64,

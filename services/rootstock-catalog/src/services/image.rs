@@ -9,6 +9,8 @@ mod list;
 mod resolve;
 mod subject;
 
+pub(crate) use hold::release_holds;
+
 use rootstock_model::plan;
 use rootstock_proto::catalog::v1::{
     self as wire, FetchImageRequest, FetchImageResponse, GetImageRequest, GetImageResponse,

@@ -15,6 +15,7 @@ use crate::{
         expiry, images, settings, versions,
         work::{self, Lease},
     },
+    services::image::release_holds,
     writer::Writer,
 };
 
@@ -30,14 +31,16 @@ const ROWS: i64 = 500;
 pub(super) async fn expire(catalog: &Catalog, request: ExpireRequest) -> Result<ExpireResponse, Failure> {
     let lease = lease(request.lease);
     let expired_images = expire_cached(catalog, lease).await?;
+    let ended_holds = end_holds(catalog, lease).await?;
     let (versions, images) = purge(catalog, lease).await?;
     let (runs, facts) = tidy(catalog, lease).await?;
     let full = |count: i64, limit: i64| count >= limit;
     Ok(ExpireResponse {
         expired_images,
-        ended_holds: 0,
+        ended_holds,
         purged_rows: versions + images + runs + facts,
         more: full(expired_images, IMAGES)
+            || full(ended_holds, IMAGES)
             || [versions, images, runs, facts]
                 .into_iter()
                 .any(|rows| full(rows, ROWS)),
@@ -82,6 +85,19 @@ async fn expire_cached(catalog: &Catalog, lease: Lease) -> Result<i64, Failure> 
     work::remove_unwanted_transfers(writer.connection(), &files).await?;
     writer.commit().await?;
     Ok(count(expired.len()))
+}
+
+/// Holds whose time is over end: the newest version is shown again.
+async fn end_holds(catalog: &Catalog, lease: Lease) -> Result<i64, Failure> {
+    let mut writer = begin(catalog, lease).await?;
+    let over = expiry::holds(writer.connection(), IMAGES).await?;
+    if over.is_empty() {
+        return Ok(0);
+    }
+    release_holds(&mut writer, &over).await?;
+    writer.commit().await?;
+    tracing::info!(holds = over.len(), "holds ended: their time was over");
+    Ok(count(over.len()))
 }
 
 /// Removes rows of what was deleted so long ago that nobody may ask for it, and tells watchers, who

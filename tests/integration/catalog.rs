@@ -1,6 +1,7 @@
 //! The catalog over a real socket and a real Postgres; the test plays the worker.
 
 mod activation;
+mod adding;
 mod aliases;
 mod applications;
 mod calls;

@@ -12,6 +12,7 @@ use tonic_types::{ErrorDetails, FieldViolation as WireFieldViolation, StatusExt}
 pub const DOMAIN: &str = "rootstock";
 
 const REQUIREMENTS_NOT_MET: &str = "REQUIREMENTS_NOT_MET";
+const UNKNOWN_RELEASE: &str = "UNKNOWN_RELEASE";
 
 /// What a call was refused for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +25,15 @@ pub enum Error {
         kind: ResourceKind,
         /// The name that was asked for.
         name: String,
+    },
+    /// No version of a product has the release that was asked for, or a serial that begins with it.
+    UnknownRelease {
+        /// The product's name.
+        product: String,
+        /// The release that was asked for.
+        release: String,
+        /// Serials that there are, the nearest ones, newest first.
+        nearest: Vec<String>,
     },
     /// What the request would make is there already, and differs.
     AlreadyExists {
@@ -231,7 +241,7 @@ impl Error {
     pub const fn code(&self) -> Code {
         match self {
             Self::Invalid(_) => Code::InvalidArgument,
-            Self::NotFound { .. } => Code::NotFound,
+            Self::NotFound { .. } | Self::UnknownRelease { .. } => Code::NotFound,
             Self::AlreadyExists { .. } => Code::AlreadyExists,
             Self::Refused { .. } | Self::RequirementsNotMet { .. } => Code::FailedPrecondition,
             Self::StaleEtag { .. } | Self::LeaseLost => Code::Aborted,
@@ -245,6 +255,7 @@ impl Error {
         match self {
             Self::Invalid(_) => "INVALID",
             Self::NotFound { .. } => "NOT_FOUND",
+            Self::UnknownRelease { .. } => UNKNOWN_RELEASE,
             Self::AlreadyExists { .. } => "ALREADY_EXISTS",
             Self::Refused { reason, .. } => reason.as_str(),
             Self::RequirementsNotMet { .. } => REQUIREMENTS_NOT_MET,
@@ -268,6 +279,17 @@ impl fmt::Display for Error {
                 Ok(())
             }
             Self::NotFound { kind, name } => write!(f, "{} {name:?} not found", kind.as_str()),
+            Self::UnknownRelease {
+                product,
+                release,
+                nearest,
+            } => {
+                write!(f, "release {release:?} of {product:?} not found")?;
+                match nearest.is_empty() {
+                    true => f.write_str("; there is none that can be had"),
+                    false => write!(f, "; the nearest are {}", nearest.join(", ")),
+                }
+            }
             Self::AlreadyExists { kind, name } => write!(f, "{} {name:?} already exists", kind.as_str()),
             Self::Refused { message, .. } => f.write_str(message),
             Self::RequirementsNotMet { image, violations } => {
@@ -307,6 +329,17 @@ impl From<Error> for Status {
             metadata.insert("oldest".to_owned(), oldest.to_string());
             metadata.insert("newest".to_owned(), newest.to_string());
         }
+        if let Error::UnknownRelease {
+            product,
+            release,
+            nearest,
+        } = &error
+        {
+            metadata.insert("product".to_owned(), product.clone());
+            metadata.insert("release".to_owned(), release.clone());
+            // Serials hold no commas.
+            metadata.insert("nearest".to_owned(), nearest.join(","));
+        }
         let mut details = ErrorDetails::new();
         details.set_error_info(error.reason(), DOMAIN, metadata);
         match &error {
@@ -321,6 +354,9 @@ impl From<Error> for Status {
             | Error::AlreadyExists { kind, name }
             | Error::StaleEtag { kind, name } => {
                 details.set_resource_info(kind.as_str(), name, "", "");
+            }
+            Error::UnknownRelease { product, .. } => {
+                details.set_resource_info(ResourceKind::Product.as_str(), product, "", "");
             }
             Error::Refused { reason, message } => {
                 details.add_precondition_failure_violation(reason.as_str(), "", message);
@@ -362,6 +398,19 @@ impl Error {
                         })
                         .collect(),
                 )
+            }
+            Code::NotFound if info.reason == UNKNOWN_RELEASE => {
+                let text = |key: &str| info.metadata.get(key).cloned();
+                let nearest = text("nearest")?;
+                Self::UnknownRelease {
+                    product: text("product")?,
+                    release: text("release")?,
+                    nearest: nearest
+                        .split(',')
+                        .filter(|serial| !serial.is_empty())
+                        .map(str::to_owned)
+                        .collect(),
+                }
             }
             Code::NotFound => resource().map(|(kind, name)| Self::NotFound { kind, name })?,
             Code::AlreadyExists => resource().map(|(kind, name)| Self::AlreadyExists { kind, name })?,
@@ -415,6 +464,11 @@ mod tests {
                 },
             ]),
             Error::not_found(ResourceKind::Image, "debian/12"),
+            Error::UnknownRelease {
+                product: "jammy:android13:arm64".into(),
+                release: "1.18".into(),
+                nearest: vec!["1.19.0".into(), "1.17.2".into()],
+            },
             Error::AlreadyExists {
                 kind: ResourceKind::Remote,
                 name: "images".into(),

@@ -3,6 +3,7 @@
 
 ALTER TABLE images
     ADD COLUMN auto_update boolean NOT NULL DEFAULT false,
+    ADD COLUMN user_expires_at timestamptz,                         -- a user's, over expires_at, which is the remote's
     ADD COLUMN origin_id text REFERENCES images ON DELETE SET NULL, -- an added image's synced image
     ADD COLUMN release text NOT NULL DEFAULT '',                    -- what an added image is pinned to
     ADD COLUMN ignored boolean NOT NULL DEFAULT false,              -- deleted by a user: its product is left out
@@ -97,7 +98,8 @@ DROP VIEW image_details;
 -- Images as they are shown.
 CREATE VIEW image_details AS
 SELECT i.id, i.name, i.type, i.architecture, i.status, i.is_default, i.immutable, i.public, i.cached, i.remote_id,
-    i.product, i.properties, i.expires_at, i.created_at, i.version_count, i.newest_version, i.auto_update,
+    i.product, i.properties, coalesce(i.user_expires_at, i.expires_at) AS expires_at, i.created_at, i.version_count,
+    i.newest_version, i.auto_update,
     i.origin_id, i.release, i.hold_version, i.hold_reason, i.hold_until, i.held_at, i.generation,
     coalesce(r.name, o_r.name) AS remote, coalesce(nullif(i.product, ''), o.product, '') AS source_product,
     v.fingerprint, u.last_used_at,

@@ -12,6 +12,7 @@ mod activation;
 mod config;
 mod failure;
 mod feed;
+mod follow;
 mod maintenance;
 mod metrics;
 mod plan_message;

@@ -1,5 +1,6 @@
 //! SQL, one file per noun. Functions are `noun_verb` by their module; rules are the model's.
 
+pub(crate) mod added;
 pub(crate) mod aliases;
 pub(crate) mod applications;
 pub(crate) mod blobs;

@@ -17,6 +17,7 @@ use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 use crate::{
     failure::Failure,
     feed::CHANGES_CHANNEL,
+    follow,
     queries::{
         aliases, applications, images,
         versions::{self, VersionRow},
@@ -136,18 +137,16 @@ impl Writer {
     /// What follows from the versions of images: status, counts, what a hold hides, where applications
     /// are, the default, and the aliases they may show.
     async fn settle_images(&mut self) -> Result<(), Failure> {
-        let touched: Vec<String> = self.images.keys().cloned().collect();
-        images::count_change(&mut self.transaction, &touched).await?;
-        images::release_without_version(&mut self.transaction, &touched).await?;
-        let refreshed = images::refresh_from_versions(&mut self.transaction, &touched).await?;
-        for version in refreshed.turned {
-            self.version(version, ChangeOperation::Updated);
+        let mut touched: Vec<String> = vec![];
+        let mut pending: Vec<String> = self.images.keys().cloned().collect();
+        while !pending.is_empty() {
+            let moved = self.refresh_images(&pending).await?;
+            touched.append(&mut pending);
+            // What follows an image takes what that shows now, and is looked at in its turn.
+            pending = follow::follow_shown(self, &moved).await?;
         }
-        let mut applications = applications::follow(&mut self.transaction, &refreshed.moved).await?;
-        applications.extend(applications::leave(&mut self.transaction, &touched).await?);
-        for name in applications {
-            self.application(&name, ChangeOperation::Updated);
-        }
+        touched.sort_unstable();
+        touched.dedup();
         let defaults = images::settle_defaults(&mut self.transaction, &touched).await?;
         let others: Vec<String> = defaults.into_iter().filter(|id| !touched.contains(id)).collect();
         images::count_change(&mut self.transaction, &others).await?;
@@ -169,6 +168,23 @@ impl Writer {
             .map(|alias| (ChangeOperation::Deleted, alias));
         self.aliases.extend(created.chain(deleted));
         Ok(())
+    }
+
+    /// Lets images follow their versions, and applications their images. Answers the images that show
+    /// another version now.
+    async fn refresh_images(&mut self, ids: &[String]) -> Result<Vec<String>, Failure> {
+        images::count_change(&mut self.transaction, ids).await?;
+        images::release_without_version(&mut self.transaction, ids).await?;
+        let refreshed = images::refresh_from_versions(&mut self.transaction, ids).await?;
+        for version in refreshed.turned {
+            self.version(version, ChangeOperation::Updated);
+        }
+        let mut applications = applications::follow(&mut self.transaction, &refreshed.moved).await?;
+        applications.extend(applications::leave(&mut self.transaction, ids).await?);
+        for name in applications {
+            self.application(&name, ChangeOperation::Updated);
+        }
+        Ok(refreshed.moved)
     }
 
     /// The noted changes with their resources as they are now; what holds others comes first.

@@ -21,7 +21,8 @@ pub(crate) async fn cached_images(
     let ids = sqlx::query_scalar!(
         "SELECT i.id FROM images i LEFT JOIN image_uses u ON u.image_id = i.id
          WHERE i.cached AND i.status <> 4
-           AND (i.expires_at <= now() AND i.expires_at > i.cached_at
+           AND (coalesce(i.user_expires_at, i.expires_at) <= now()
+                AND coalesce(i.user_expires_at, i.expires_at) > i.cached_at
                 OR $1 > 0 AND greatest(i.cached_at, u.last_used_at) <= now() - $1 * interval '1 day')
            AND NOT EXISTS (SELECT FROM versions v JOIN applications p ON p.version_id = v.id WHERE v.image_id = i.id)
          ORDER BY i.id LIMIT $2",
@@ -169,7 +170,8 @@ pub(crate) async fn next(
         "SELECT extract(epoch FROM least(
              (SELECT min(greatest(i.cached_at, u.last_used_at)) + $1 * interval '1 day'
               FROM images i LEFT JOIN image_uses u ON u.image_id = i.id WHERE i.cached AND $1 > 0),
-             (SELECT min(expires_at) FROM images WHERE cached AND expires_at > cached_at),
+             (SELECT min(coalesce(user_expires_at, expires_at)) FROM images
+              WHERE cached AND coalesce(user_expires_at, expires_at) > cached_at),
              (SELECT min(hold_until) FROM images WHERE hold_until IS NOT NULL),
              (SELECT min(deleted_at) + $2 * interval '1 ms' FROM versions WHERE status = 4 AND NOT ignored)
          ) - now())::float8",

@@ -454,6 +454,44 @@ pub(crate) async fn delete(connection: &mut PgConnection, id: &str) -> Result<()
     Ok(())
 }
 
+/// What is to change of an image; what is `None` stays.
+#[derive(Debug, Default)]
+pub(crate) struct Update {
+    pub public: Option<bool>,
+    pub auto_update: Option<bool>,
+    /// `Some(None)`: as the remote has it, or never.
+    pub expires_at: Option<Option<OffsetDateTime>>,
+    pub properties: Option<BTreeMap<String, String>>,
+}
+
+/// Changes an image; true when it was not so already.
+pub(crate) async fn update(
+    connection: &mut PgConnection,
+    id: &str,
+    update: &Update,
+) -> Result<bool, Failure> {
+    let changed = sqlx::query!(
+        "UPDATE images i
+         SET public = n.public, auto_update = n.auto_update, user_expires_at = n.expires_at, properties = n.properties
+         FROM (SELECT coalesce($2, public) AS public, coalesce($3, auto_update) AS auto_update,
+                   CASE WHEN $4 THEN $5 ELSE user_expires_at END AS expires_at,
+                   coalesce($6::jsonb, properties) AS properties
+               FROM images WHERE id = $1) AS n
+         WHERE i.id = $1
+           AND (i.public, i.auto_update, i.user_expires_at, i.properties)
+               IS DISTINCT FROM (n.public, n.auto_update, n.expires_at, n.properties)",
+        id,
+        update.public,
+        update.auto_update,
+        update.expires_at.is_some(),
+        update.expires_at.flatten(),
+        update.properties.as_ref().map(|properties| serde_json::json!(properties)),
+    )
+    .execute(connection)
+    .await?;
+    Ok(changed.rows_affected() > 0)
+}
+
 /// What an image's stored versions are kept by, as its remote has it.
 pub(crate) struct Retention {
     /// 0: as the setting has it.
@@ -488,11 +526,18 @@ pub(crate) async fn retention(
     Ok(retention.collect())
 }
 
-/// Notes that an image was brought here by use.
-pub(crate) async fn set_cached(connection: &mut PgConnection, id: &str) -> Result<(), Failure> {
+/// Notes that an image of an on-demand remote was brought here by use; whether it follows its remote
+/// is decided then, once.
+pub(crate) async fn set_cached(
+    connection: &mut PgConnection,
+    id: &str,
+    auto_update: bool,
+) -> Result<(), Failure> {
     sqlx::query!(
-        "UPDATE images SET cached = true, cached_at = now() WHERE id = $1",
-        id
+        "UPDATE images i SET cached = true, cached_at = now(), auto_update = CASE WHEN i.cached THEN i.auto_update ELSE $2 END
+         FROM remotes r WHERE i.id = $1 AND r.id = i.remote_id AND r.mode = 'on-demand'",
+        id,
+        auto_update,
     )
     .execute(connection)
     .await?;

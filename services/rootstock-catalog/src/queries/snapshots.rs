@@ -491,11 +491,20 @@ pub(crate) async fn orphan(connection: &mut PgConnection, remote_id: i64) -> Res
     .fetch_all(&mut *connection)
     .await?;
     let deleted = Status::Deleted.code();
-    let images: Vec<String> = images
+    let all: Vec<String> = images.iter().map(|image| image.id.clone()).collect();
+    let mut images: Vec<String> = images
         .into_iter()
         .filter(|image| image.status != deleted)
         .map(|image| image.id)
         .collect();
+    // What was added of them has nowhere to bring its versions from either.
+    let added = sqlx::query_scalar!(
+        "SELECT id FROM images WHERE origin_id = ANY($1) AND status <> 4",
+        &all
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    images.extend(added);
     let rows = sqlx::query!(
         "SELECT v.id, v.image_id, a.sha256 FROM versions v JOIN artifacts a ON a.version_id = v.id
          WHERE v.image_id = ANY($1) AND v.status NOT IN (3, 4) ORDER BY v.id",

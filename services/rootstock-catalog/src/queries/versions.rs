@@ -358,8 +358,9 @@ pub(crate) async fn with_failed_work(
 ) -> Result<Vec<Failed>, Failure> {
     let rows = sqlx::query!(
         r#"SELECT v.id, v.image_id, array_agg(a.sha256 ORDER BY a.position) AS "files!"
-           FROM images i JOIN versions v ON v.image_id = i.id JOIN artifacts a ON a.version_id = v.id
-           WHERE i.remote_id = $1 AND v.status = -1
+           FROM images i LEFT JOIN images o ON o.id = i.origin_id
+           JOIN versions v ON v.image_id = i.id JOIN artifacts a ON a.version_id = v.id
+           WHERE coalesce(i.remote_id, o.remote_id) = $1 AND v.status = -1
            GROUP BY v.id, v.image_id
            HAVING bool_or(EXISTS (
                SELECT 1 FROM work w
@@ -393,8 +394,9 @@ pub(crate) async fn queued_blobs(
 ) -> Result<Vec<Digest>, Failure> {
     let rows = sqlx::query_scalar!(
         "SELECT DISTINCT a.sha256
-         FROM images i JOIN versions v ON v.image_id = i.id JOIN artifacts a ON a.version_id = v.id
-         WHERE i.remote_id = $1 AND v.status = 6",
+         FROM images i LEFT JOIN images o ON o.id = i.origin_id
+         JOIN versions v ON v.image_id = i.id JOIN artifacts a ON a.version_id = v.id
+         WHERE coalesce(i.remote_id, o.remote_id) = $1 AND v.status = 6",
         remote_id,
     )
     .fetch_all(connection)

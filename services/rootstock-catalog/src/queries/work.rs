@@ -498,7 +498,8 @@ pub(crate) async fn list_transfers(
                FROM artifacts a
                JOIN versions v ON v.id = a.version_id
                JOIN images i ON i.id = v.image_id
-               LEFT JOIN remotes r ON r.id = i.remote_id
+               LEFT JOIN images o ON o.id = i.origin_id
+               LEFT JOIN remotes r ON r.id = coalesce(i.remote_id, o.remote_id)
                WHERE a.sha256 = decode(w.subject, 'hex') AND v.status IN (-1, 6)
                  AND ($2::text IS NULL OR r.name = $2) AND ($3::text IS NULL OR i.id = $3)
                ORDER BY v.id LIMIT 1
@@ -547,12 +548,17 @@ pub(crate) struct Source {
     pub size_bytes: i64,
 }
 
-/// Where queued versions say that this blob can be had; the oldest remote first.
+/// Where it is said that a blob can be had that queued versions want; the oldest remote first. Added
+/// images have what they know from their origin's remote, whose own versions know it better.
 pub(crate) async fn sources(connection: &mut PgConnection, sha256: &Digest) -> Result<Vec<Source>, Failure> {
     let rows = sqlx::query!(
-        r#"SELECT DISTINCT i.remote_id AS "remote_id!", a.path, a.size_bytes
+        r#"SELECT DISTINCT coalesce(i.remote_id, o.remote_id) AS "remote_id!", a.path, a.size_bytes
            FROM artifacts a JOIN versions v ON v.id = a.version_id JOIN images i ON i.id = v.image_id
-           WHERE a.sha256 = $1 AND v.status = 6 AND i.remote_id IS NOT NULL
+           LEFT JOIN images o ON o.id = i.origin_id
+           WHERE a.sha256 = $1 AND coalesce(i.remote_id, o.remote_id) IS NOT NULL
+             AND (v.status = 6 OR v.status IN (3, 5) AND i.remote_id IS NOT NULL)
+             AND EXISTS (SELECT 1 FROM artifacts w JOIN versions wanted ON wanted.id = w.version_id
+                         WHERE w.sha256 = $1 AND wanted.status = 6)
            ORDER BY 1, 2 LIMIT 16"#,
         sha256.as_bytes(),
     )

@@ -1,5 +1,6 @@
 //! `ImageService`.
 
+mod add;
 mod default;
 mod delete;
 mod explain;
@@ -8,6 +9,7 @@ mod hold;
 mod list;
 mod resolve;
 mod subject;
+mod update;
 
 pub(crate) use hold::release_holds;
 
@@ -68,16 +70,18 @@ impl ImageService for Images {
 
     async fn add_image(
         &self,
-        _request: Request<wire::AddImageRequest>,
+        request: Request<wire::AddImageRequest>,
     ) -> Result<Response<wire::AddImageResponse>, tonic::Status> {
-        Err(tonic::Status::unimplemented("not served yet"))
+        let image = add::image(&self.0, request.into_inner()).await?;
+        Ok(Response::new(wire::AddImageResponse { image: Some(image) }))
     }
 
     async fn update_image(
         &self,
-        _request: Request<wire::UpdateImageRequest>,
+        request: Request<wire::UpdateImageRequest>,
     ) -> Result<Response<wire::UpdateImageResponse>, tonic::Status> {
-        Err(tonic::Status::unimplemented("not served yet"))
+        let image = update::image(&self.0, request.into_inner()).await?;
+        Ok(Response::new(wire::UpdateImageResponse { image: Some(image) }))
     }
 
     async fn switch_default_image(

@@ -141,6 +141,7 @@ fn explain(error: &Error) -> (Kind, String) {
             };
             (Kind::NotFound, format!("{error}{next}"))
         }
+        Error::UnknownRelease { .. } => (Kind::NotFound, error.to_string()),
         Error::AlreadyExists {
             kind: ResourceKind::Remote,
             name,

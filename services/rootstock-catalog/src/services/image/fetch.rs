@@ -11,7 +11,7 @@ use crate::{
     Catalog, activation,
     failure::Failure,
     queries::{
-        images,
+        images, settings,
         versions::{self, VersionRow},
         work,
     },
@@ -28,13 +28,21 @@ pub(super) async fn image(
     let mut writer = Writer::begin(&catalog.pool).await?;
     let image = find_image(writer.connection(), &request.image, wanted).await?;
     let rows = super::newest_first(versions::of_image(writer.connection(), &image.id).await?);
-    let row = choose(&image, rows, request.version)?;
+    let exact = is_fingerprint(&image, &request.image);
+    let row = choose(
+        &image,
+        rows,
+        request.version,
+        exact.then_some(request.image.as_str()),
+    )?;
     let number = row.version.number;
     if matches!(
         row.version.status(),
         wire::Status::Available | wire::Status::Error
     ) {
-        queue(&mut writer, &image, &row).await?;
+        // Only what was asked for by a name follows; what was by its fingerprint is just that.
+        let follows = !exact && settings::load(writer.connection()).await?.auto_update_cached;
+        queue(&mut writer, &image, &row, follows).await?;
     }
     writer.commit().await?;
     let mut connection = catalog.pool.acquire().await?;
@@ -50,10 +58,28 @@ pub(super) async fn image(
     })
 }
 
-/// The version asked for, or the newest that can be had.
-fn choose(image: &wire::Image, rows: Vec<VersionRow>, number: Option<i32>) -> Result<VersionRow, Error> {
+/// Whether an image was asked for by a fingerprint rather than by a name of its own.
+fn is_fingerprint(image: &wire::Image, reference: &str) -> bool {
+    reference != image.id && reference != image.name && !image.aliases.iter().any(|alias| alias == reference)
+}
+
+/// The version asked for, by its number or fingerprint; else the one that the image is held at, or the
+/// newest that can be had.
+fn choose(
+    image: &wire::Image,
+    rows: Vec<VersionRow>,
+    number: Option<i32>,
+    fingerprint: Option<&str>,
+) -> Result<VersionRow, Error> {
     let name = &image.name;
-    match number {
+    if let (None, Some(fingerprint)) = (number, fingerprint) {
+        let fingerprint = fingerprint.to_ascii_lowercase();
+        let row = rows
+            .into_iter()
+            .find(|row| row.version.fingerprint.starts_with(&fingerprint));
+        return row.ok_or_else(|| Error::not_found(ResourceKind::Version, fingerprint));
+    }
+    match number.or(image.hold.as_ref().map(|hold| hold.version)) {
         Some(number) => {
             let row = rows.into_iter().find(|row| row.version.number == number);
             row.ok_or_else(|| Error::not_found(ResourceKind::Version, format!("{name} version {number}")))
@@ -70,7 +96,12 @@ fn choose(image: &wire::Image, rows: Vec<VersionRow>, number: Option<i32>) -> Re
 }
 
 /// Has a version fetched that is only known, or that failed before.
-async fn queue(writer: &mut Writer, image: &wire::Image, row: &VersionRow) -> Result<(), Failure> {
+async fn queue(
+    writer: &mut Writer,
+    image: &wire::Image,
+    row: &VersionRow,
+    follows: bool,
+) -> Result<(), Failure> {
     if image.source.is_none() {
         let message = format!("{:?} has no remote to fetch it from", image.name);
         return Err(Error::refused(Refusal::NotFetchable, message).into());
@@ -83,7 +114,13 @@ async fn queue(writer: &mut Writer, image: &wire::Image, row: &VersionRow) -> Re
         .collect();
     let digests = digests.map_err(|_| Failure::Corrupt(format!("artifacts of version {}", row.id)))?;
     versions::set_status(writer.connection(), &[row.id], Status::Queued, "").await?;
-    images::set_cached(writer.connection(), &image.id).await?;
+    let is_synced = image
+        .source
+        .as_ref()
+        .is_some_and(|source| source.image_id.is_empty());
+    if is_synced {
+        images::set_cached(writer.connection(), &image.id, follows).await?;
+    }
     writer.version(row.id, ChangeOperation::Updated);
     writer.image(&image.id, ChangeOperation::Updated);
     let traceparent = current_traceparent().unwrap_or_default();

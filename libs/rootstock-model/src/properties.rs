@@ -1,0 +1,88 @@
+//! What properties that users give an image may be.
+
+use std::collections::BTreeMap;
+
+/// The most properties that an image may have.
+pub const MAX_COUNT: usize = 256;
+/// The longest key, in bytes.
+pub const MAX_KEY_BYTES: usize = 255;
+/// The longest value, in bytes.
+pub const MAX_VALUE_BYTES: usize = 16 * 1024;
+
+/// A property that cannot be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{problem}")]
+pub struct InvalidProperty {
+    /// The key; empty when the matter is all of them together.
+    pub key: String,
+    /// What is wrong.
+    pub problem: String,
+}
+
+/// Checks all of an image's properties.
+///
+/// # Errors
+/// The first that cannot be.
+pub fn check(properties: &BTreeMap<String, String>) -> Result<(), InvalidProperty> {
+    let invalid = |key: &str, problem: String| {
+        Err(InvalidProperty {
+            key: key.to_owned(),
+            problem,
+        })
+    };
+    if properties.len() > MAX_COUNT {
+        return invalid(
+            "",
+            format!("are {}; an image has at most {MAX_COUNT}", properties.len()),
+        );
+    }
+    for (key, value) in properties {
+        if key.is_empty() {
+            return invalid(key, "a key is empty".to_owned());
+        }
+        if key.len() > MAX_KEY_BYTES {
+            return invalid(key, format!("the key is longer than {MAX_KEY_BYTES} bytes"));
+        }
+        if key
+            .chars()
+            .any(|c| c.is_whitespace() || c.is_control() || c == '=')
+        {
+            return invalid(key, "the key has a space, a control character or =".to_owned());
+        }
+        if value.len() > MAX_VALUE_BYTES {
+            return invalid(key, format!("the value is longer than {MAX_VALUE_BYTES} bytes"));
+        }
+        if value.chars().any(|c| c.is_control() && c != '\n' && c != '\t') {
+            return invalid(key, "the value has a control character".to_owned());
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_words_and_values_are_text() {
+        for (key, value, fits) in [
+            ("os", "Debian", true),
+            ("requirements.secureboot", "false", true),
+            ("user.note", "two\nlines", true),
+            ("empty", "", true),
+            ("", "x", false),
+            ("a b", "x", false),
+            ("a=b", "x", false),
+            ("nul", "\0", false),
+            (&"k".repeat(256), "x", false),
+            ("long", &"v".repeat(MAX_VALUE_BYTES + 1), false),
+        ] {
+            let properties = [(key.to_owned(), value.to_owned())].into();
+            assert_eq!(check(&properties).is_ok(), fits, "{key:?} {value:?}");
+        }
+        let many = (0..=MAX_COUNT)
+            .map(|index| (format!("k{index}"), String::new()))
+            .collect();
+        assert_eq!(check(&many).unwrap_err().key, "");
+    }
+}

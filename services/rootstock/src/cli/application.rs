@@ -49,8 +49,8 @@ struct CreateArgs {
     /// Its name
     name: String,
 
-    /// Name, alias, id, or fingerprint of its image [default: the default image of the type]
-    #[arg(value_name = "IMAGE", add = completion::images())]
+    /// Name, alias, id, or fingerprint of its image [default: the default image of --type]
+    #[arg(value_name = "IMAGE", required_unless_present_any = ["image_type", "vm"], add = completion::images())]
     image: Option<String>,
 
     #[command(flatten)]

@@ -173,8 +173,7 @@ fn explain_foreign(status: &Status, server: &str) -> (Kind, String) {
         Code::Unimplemented => (
             Kind::Failed,
             format!(
-                "{server} does not know this call: it is older than this command (bring it to version {}), or \
-                 not Rootstock",
+                "{server} does not know this call: it is older than this command ({}), or not Rootstock",
                 env!("CARGO_PKG_VERSION")
             ),
         ),

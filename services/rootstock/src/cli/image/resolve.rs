@@ -15,7 +15,7 @@ use crate::cli::{
 const EXAMPLES: &str = "\
 Examples:
   rootstock image resolve debian/12                     what an instance would be made of
-  rootstock image resolve                               the default container or virtual machine: --type
+  rootstock image resolve --type container              the default container
   rootstock image resolve debian/12 --arch arm64
   rootstock image resolve win11 --vm --secureboot false --agent-disk
                                                         whether a host with these facts may start it";
@@ -27,7 +27,7 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub(super) struct ResolveArgs {
     /// Name, alias, id, or fingerprint (or at least 12 characters of one) [default: the default image of --type]
-    #[arg(value_name = "IMAGE", add = completion::images())]
+    #[arg(value_name = "IMAGE", required_unless_present_any = ["image_type", "vm"], add = completion::images())]
     image: Option<String>,
 
     #[command(flatten)]

@@ -56,7 +56,10 @@ pub static ALL: [Definition; 7] = [
                       versions from then on",
         expected: "true or false",
         read: |settings| settings.auto_update_cached.to_string(),
-        write: |settings, value| Some(settings.auto_update_cached = value.parse().ok()?),
+        write: |settings, value| {
+            settings.auto_update_cached = value.parse().ok()?;
+            Some(())
+        },
     },
     Definition {
         key: "images.auto_update_interval",
@@ -64,7 +67,8 @@ pub static ALL: [Definition; 7] = [
         expected: "a duration of at least 1s, such as 6h",
         read: |settings| format_duration(settings.auto_update_interval),
         write: |settings, value| {
-            Some(settings.auto_update_interval = duration_from(value, Duration::from_secs(1))?)
+            settings.auto_update_interval = duration_from(value, Duration::from_secs(1))?;
+            Some(())
         },
     },
     Definition {
@@ -72,7 +76,10 @@ pub static ALL: [Definition; 7] = [
         description: "Newest versions kept of each image whose remote does not say how many",
         expected: "a number from 1 to 1000",
         read: |settings| settings.default_keep_versions.to_string(),
-        write: |settings, value| Some(settings.default_keep_versions = number(value, 1, 1000)?),
+        write: |settings, value| {
+            settings.default_keep_versions = number(value, 1, 1000)?;
+            Some(())
+        },
     },
     Definition {
         key: "images.deletion_grace",
@@ -80,7 +87,8 @@ pub static ALL: [Definition; 7] = [
         expected: "a duration of at least 2h: clients cache indexes for an hour",
         read: |settings| format_duration(settings.deletion_grace),
         write: |settings, value| {
-            Some(settings.deletion_grace = duration_from(value, Duration::from_secs(2 * 60 * 60))?)
+            settings.deletion_grace = duration_from(value, Duration::from_secs(2 * 60 * 60))?;
+            Some(())
         },
     },
     Definition {
@@ -89,7 +97,8 @@ pub static ALL: [Definition; 7] = [
         expected: "a number from 0 to 100",
         read: |settings| settings.max_removal_percent.to_string(),
         write: |settings, value| {
-            Some(settings.max_removal_percent = u8::try_from(number(value, 0, 100)?).ok()?)
+            settings.max_removal_percent = u8::try_from(number(value, 0, 100)?).ok()?;
+            Some(())
         },
     },
     Definition {
@@ -97,7 +106,10 @@ pub static ALL: [Definition; 7] = [
         description: "Days after which a cached image leaves the store that nobody used",
         expected: "a number of days from 0 to 36500",
         read: |settings| settings.remote_cache_expiry_days.to_string(),
-        write: |settings, value| Some(settings.remote_cache_expiry_days = number(value, 0, 36_500)?),
+        write: |settings, value| {
+            settings.remote_cache_expiry_days = number(value, 0, 36_500)?;
+            Some(())
+        },
     },
     Definition {
         key: "images.update_interval",
@@ -105,7 +117,8 @@ pub static ALL: [Definition; 7] = [
         expected: "a duration of at least 1s, such as 5m",
         read: |settings| format_duration(settings.update_interval),
         write: |settings, value| {
-            Some(settings.update_interval = duration_from(value, Duration::from_secs(1))?)
+            settings.update_interval = duration_from(value, Duration::from_secs(1))?;
+            Some(())
         },
     },
 ];

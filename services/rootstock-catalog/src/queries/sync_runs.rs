@@ -167,16 +167,11 @@ pub(crate) async fn finish_plan(
         .fetch_optional(&mut *connection)
         .await?;
     // Nobody needs the credentials of a try that is over.
-    let tried = match tried.flatten().as_deref().map(decode_remote).transpose()? {
-        Some(remote) => Some(
-            Remote {
-                auth: String::new(),
-                ..remote
-            }
-            .encode_to_vec(),
-        ),
-        None => None,
-    };
+    let tried = tried.flatten().as_deref().map(decode_remote).transpose()?;
+    let tried = tried.map(|mut remote| {
+        remote.auth.clear();
+        remote.encode_to_vec()
+    });
     sqlx::query!(
         "UPDATE sync_runs SET state = $2, plan = $3, error = $4, remote = $5 WHERE id = $1",
         id,

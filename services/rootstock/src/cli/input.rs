@@ -17,7 +17,7 @@ pub(super) enum When {
 
 impl When {
     /// The moment, given what time it is.
-    pub(super) fn from_now(self, now: OffsetDateTime) -> prost_types::Timestamp {
+    pub(super) fn seen_from(self, now: OffsetDateTime) -> prost_types::Timestamp {
         timestamp(match self {
             Self::At(moment) => moment,
             // Longer than can be counted is as late as can be.
@@ -162,7 +162,7 @@ mod tests {
             ("+1h30m", datetime!(2026-11-22 13:30 UTC)),
         ] {
             assert_eq!(
-                when(text).map(|when| when.from_now(now)),
+                when(text).map(|when| when.seen_from(now)),
                 Ok(timestamp(moment)),
                 "{text}"
             );
@@ -173,7 +173,7 @@ mod tests {
         assert_eq!(when_or_never("never"), Ok(End(None)));
         assert!(when_or_never("1d").is_ok_and(|end| end.0.is_some()));
         // Far beyond what a calendar holds.
-        let far = when("99999999999d").map(|when| when.from_now(now));
+        let far = when("99999999999d").map(|when| when.seen_from(now));
         assert!(far.is_ok_and(|far| far.seconds > 0));
     }
 

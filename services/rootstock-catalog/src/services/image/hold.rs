@@ -102,7 +102,7 @@ fn target(image: &wire::Image, rows: Vec<VersionRow>, wanted: Option<i32>) -> Re
 pub(super) async fn release(catalog: &Catalog, request: ReleaseImageRequest) -> Result<wire::Image, Failure> {
     let mut writer = Writer::begin(&catalog.pool).await?;
     let image = subject::find(&mut writer, &request.image, request.r#type(), "").await?;
-    release_holds(&mut writer, &[image.id.clone()]).await?;
+    release_holds(&mut writer, std::slice::from_ref(&image.id)).await?;
     subject::commit(catalog, writer, &image.id).await
 }
 

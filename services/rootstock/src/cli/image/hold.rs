@@ -60,7 +60,7 @@ pub(super) async fn rollback(client: &Client, format: Format, args: RollbackArgs
         image: args.reference.image,
         version: args.number,
         reason: args.reason,
-        until: args.until.map(|when| when.from_now(OffsetDateTime::now_utc())),
+        until: args.until.map(|when| when.seen_from(OffsetDateTime::now_utc())),
         etag: args.etag.unwrap_or_default(),
     };
     let answer = client.call(client.images().rollback_image(request)).await?;

@@ -81,7 +81,7 @@ impl Edit {
             paths.push("auto_update");
         }
         if let Some(End(expires)) = self.expires {
-            image.expires_at = expires.map(|when| when.from_now(now));
+            image.expires_at = expires.map(|when| when.seen_from(now));
             paths.push("expires_at");
         }
         if !self.set.is_empty() || !self.unset.is_empty() {

@@ -41,7 +41,7 @@ pub(super) struct Trouble {
 /// A file of a tree, to be read to its end.
 #[derive(Debug)]
 pub(super) enum Reading {
-    Answer(Content),
+    Answer(Box<Content>),
     File { file: File, size_bytes: u64 },
 }
 
@@ -136,7 +136,7 @@ impl Source {
     /// A file of the tree, of which only the head is wanted.
     pub(super) async fn head(&self, path: &str) -> Result<Reading, Trouble> {
         match self {
-            Self::Server { server, .. } => Ok(Reading::Answer(server.head(path).await?)),
+            Self::Server { server, .. } => Ok(Reading::Answer(Box::new(server.head(path).await?))),
             Self::Directory(_) => self.open_file(path).await,
         }
     }
@@ -144,7 +144,7 @@ impl Source {
     /// A file of the tree.
     pub(super) async fn open_blob(&self, path: &str) -> Result<Reading, Trouble> {
         match self {
-            Self::Server { server, .. } => Ok(Reading::Answer(server.open(path).await?)),
+            Self::Server { server, .. } => Ok(Reading::Answer(Box::new(server.open(path).await?))),
             Self::Directory(_) => self.open_file(path).await,
         }
     }

@@ -288,14 +288,17 @@ async fn only_what_was_asked_for_is_posted() {
 #[tokio::test]
 async fn what_happens_while_it_is_disabled_is_posted_later() {
     let site = Site::start().await;
-    let (webhook, _) = site.add(site.webhook()).await.unwrap();
     let disabled = Webhook {
         disabled: true,
+        ..site.webhook()
+    };
+    let (webhook, _) = site.add(disabled).await.unwrap();
+    let narrowed = Webhook {
+        kinds: vec![ChangeKind::Remote.into()],
         ..webhook.clone()
     };
-    let updated = site.update(disabled.clone(), &["disabled"]).await.unwrap();
-    assert!(updated.disabled);
-    let stale = site.update(disabled, &["disabled"]).await.unwrap_err();
+    site.update(narrowed.clone(), &["kinds"]).await.unwrap();
+    let stale = site.update(narrowed, &["kinds"]).await.unwrap_err();
     assert_eq!(
         Error::from_status(&stale),
         Some(Error::StaleEtag {
@@ -311,6 +314,7 @@ async fn what_happens_while_it_is_disabled_is_posted_later() {
     site.update(
         Webhook {
             etag: String::new(),
+            disabled: false,
             ..webhook
         },
         &["disabled"],

@@ -131,10 +131,13 @@ pub(crate) async fn settle(connection: &mut PgConnection) -> Result<(), Failure>
     work::release_held(connection, &digests(&over)?).await
 }
 
-/// How long until the next removal is over by the clock alone; `None` when none waits for it.
-pub(crate) async fn next_safe(connection: &mut PgConnection) -> Result<Option<Duration>, Failure> {
+/// How long until there is something to do for a collection without anything else happening: a removal
+/// that is over by the clock alone, or, at once, one that came when the round was past handing out.
+/// `None` when there is none.
+pub(crate) async fn next_due(connection: &mut PgConnection) -> Result<Option<Duration>, Failure> {
     let seconds = sqlx::query_scalar!(
-        "SELECT extract(epoch FROM min(safe_at) - now())::float8 FROM blob_removals WHERE removed"
+        "SELECT extract(epoch FROM min(CASE WHEN removed THEN safe_at ELSE now() END) - now())::float8
+         FROM blob_removals WHERE removed OR epoch IS NULL"
     )
     .fetch_one(connection)
     .await?;

@@ -101,8 +101,8 @@ pub(super) async fn finish(catalog: &Catalog, request: FinishCollectRequest) -> 
     let mut writer = Writer::begin(&catalog.pool).await?;
     expect_kind(&work::fence(writer.connection(), lease).await?, WorkKind::Collect)?;
     removals::settle(writer.connection()).await?;
-    let next_safe = removals::next_safe(writer.connection()).await?;
-    let delay = next_safe.map_or(INTERVAL, |safe| safe.min(INTERVAL));
+    let next_due = removals::next_due(writer.connection()).await?;
+    let delay = next_due.map_or(INTERVAL, |due| due.min(INTERVAL));
     work::again_after(writer.connection(), lease.work_id, delay).await?;
     writer.commit().await
 }

@@ -9,6 +9,7 @@ use rootstock_proto::{
     sync::v1::WorkKind,
 };
 use rootstock_tests::catalog::TestCatalog;
+use sqlx::Connection as _;
 use tonic::Code;
 
 use super::{
@@ -257,6 +258,32 @@ async fn what_is_only_listed_is_fetched_for_the_added_image() {
             .await
             .unwrap(),
         None
+    );
+}
+
+#[tokio::test]
+async fn a_product_that_was_deleted_long_ago_comes_with_the_next_poll() {
+    let (database, catalog) = start().await;
+    catalog.add_remote(remote("images")).await.unwrap();
+    offer_and_store(&catalog, &[DEBIAN], &["1.9"]).await;
+    delete(&catalog, DEBIAN, true).await.unwrap();
+    // What the end of the grace does to versions; the mark on the image stays.
+    let mut connection = sqlx::PgConnection::connect(&database.url).await.unwrap();
+    sqlx::query("DELETE FROM versions")
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    let too_early = add(&catalog, wanted(DEBIAN, DEBIAN)).await.unwrap_err();
+    assert_eq!(too_early.code(), Code::Unavailable);
+    assert!(too_early.message().contains("taken up again"), "{too_early:?}");
+    let work = catalog.claim(WorkKind::Poll).await.unwrap();
+    let offered = snapshot(vec![image(DEBIAN, &["debian/12"], &["1.9"])]);
+    catalog.submit(work.lease, &offered).await.unwrap();
+    let added = add(&catalog, wanted(DEBIAN, DEBIAN)).await.unwrap();
+    assert_eq!((added.name.as_str(), added.immutable), (DEBIAN, true));
+    assert_eq!(
+        versions(&catalog, "debian/12").await,
+        [("1.9".to_owned(), Status::Active)]
     );
 }
 

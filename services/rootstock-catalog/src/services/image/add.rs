@@ -56,7 +56,15 @@ pub(super) async fn image(catalog: &Catalog, request: AddImageRequest) -> Result
         };
     }
     if origin.ignored {
-        take_up_again(&mut writer, &origin).await?;
+        if !take_up_again(&mut writer, &origin).await? {
+            // The mark is lifted and the poll asked for, so that the same call succeeds soon.
+            writer.commit().await?;
+            let message = format!(
+                "product {:?} is taken up again; its versions are known once its remote was polled: try again then",
+                origin.name
+            );
+            return Err(Error::Unavailable(message).into());
+        }
         if wanted.name.as_str() == origin.name && is_plain(&request) {
             return subject::commit(catalog, writer, &origin.id).await;
         }
@@ -168,20 +176,17 @@ async fn find_origin(writer: &mut Writer, request: &AddImageRequest) -> Result<O
 }
 
 /// Lifts the mark from a product that was deleted: what was deleted with its image can be had again,
-/// and its remote is polled at once.
-async fn take_up_again(writer: &mut Writer, origin: &Origin) -> Result<(), Failure> {
+/// and its remote is polled at once. False when nothing is known of its versions until then: the grace
+/// is over since they were deleted.
+async fn take_up_again(writer: &mut Writer, origin: &Origin) -> Result<bool, Failure> {
     let revived = added::revive(writer.connection(), &origin.id).await?;
-    if revived.is_empty() {
-        let message = format!(
-            "product {:?} is taken up again; its versions are known once its remote was polled: try again then",
-            origin.name
-        );
-        return Err(Error::Unavailable(message).into());
-    }
+    let is_known = !revived.is_empty();
     for version in revived {
         writer.version(version, ChangeOperation::Updated);
     }
-    writer.image(&origin.id, ChangeOperation::Updated);
+    if is_known {
+        writer.image(&origin.id, ChangeOperation::Updated);
+    }
     remotes::forget_documents(writer.connection(), &[origin.remote_id]).await?;
     let traceparent = current_traceparent().unwrap_or_default();
     work::nudge(
@@ -190,7 +195,8 @@ async fn take_up_again(writer: &mut Writer, origin: &Origin) -> Result<(), Failu
         &origin.remote_id.to_string(),
         &traceparent,
     )
-    .await
+    .await?;
+    Ok(is_known)
 }
 
 /// The versions to begin with, oldest first: the one that a release names; else the newest, and while

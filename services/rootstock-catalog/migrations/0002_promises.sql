@@ -19,6 +19,8 @@ ALTER TABLE images
 UPDATE images SET cached_at = now() WHERE cached;
 CREATE INDEX images_cached ON images (id) WHERE cached;
 CREATE INDEX images_by_origin ON images (origin_id) WHERE origin_id IS NOT NULL AND status <> 4;
+CREATE INDEX images_active ON images (type, id) WHERE status = 3;
+CREATE INDEX images_to_default ON images (type) WHERE default_when_active;
 CREATE INDEX images_by_properties ON images USING gin (properties jsonb_path_ops) WHERE status <> 4;
 CREATE INDEX images_held ON images (hold_until) WHERE hold_until IS NOT NULL;
 

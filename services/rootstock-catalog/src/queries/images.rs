@@ -343,7 +343,9 @@ pub(crate) async fn release_without_version(
 }
 
 /// Lets the default of each type be what it should be, after these images changed; answers the images
-/// that became it or ceased to be it.
+/// that became it or ceased to be it. Part of every commit: it looks at the first active image of a
+/// type, never at all of them. (Of `type = …` Postgres concludes that the order is that of the ids
+/// alone, and reads all images in it when there is none of the type.)
 pub(crate) async fn settle_defaults(
     connection: &mut PgConnection,
     ids: &[String],
@@ -353,9 +355,14 @@ pub(crate) async fn settle_defaults(
                default_when_active AS "wants_default!", status AS "status!"
            FROM images WHERE is_default OR id = ANY($1)
            UNION
-           (SELECT DISTINCT ON (type) id, type, is_default, default_when_active, status FROM images
-            WHERE status = 3 AND NOT EXISTS (SELECT 1 FROM images d WHERE d.is_default AND d.type = images.type)
-            ORDER BY type, id)"#,
+           SELECT first.*
+           FROM (VALUES ('container'), ('virtual-machine')) AS types (type)
+           CROSS JOIN LATERAL (
+               SELECT id, type, is_default, default_when_active, status FROM images
+               WHERE type BETWEEN types.type AND types.type AND status = 3
+                 AND NOT EXISTS (SELECT 1 FROM images d WHERE d.is_default AND d.type = types.type)
+               ORDER BY type, id LIMIT 1
+           ) AS first"#,
         ids,
     )
     .fetch_all(&mut *connection)

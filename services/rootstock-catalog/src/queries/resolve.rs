@@ -27,9 +27,11 @@ pub(crate) struct Found {
 /// Looks up what a reference may mean; `version` is the number of the version that is wanted of
 /// whatever it is. Answers in the order of kind, image and number.
 ///
-/// Every resolve comes by here. The plan must not depend on the arguments, so that Postgres plans it
-/// once per connection: the bounds of fingerprints are hidden from it in subqueries, and what hangs
-/// on an image is looked up for each, by its key.
+/// Every resolve comes by here. Postgres is to plan it once per connection: planning takes ten times
+/// as long as the rest. It keeps a plan only while that is no worse than one made for the arguments,
+/// and goes on comparing with what such plans cost when the catalog was smaller; so it must not see
+/// the arguments, and they stand in subqueries. What hangs on an image is looked up for each, by its
+/// key.
 pub(crate) async fn find(
     connection: &mut PgConnection,
     reference: &Reference<'_>,
@@ -39,14 +41,14 @@ pub(crate) async fn find(
     let (first, last) = reference.fingerprints.unzip();
     let rows = sqlx::query!(
         r#"WITH found AS MATERIALIZED (
-               SELECT id, 0 AS kind, NULL::integer AS pinned FROM images WHERE id = $1 AND status <> 4
-               UNION ALL SELECT id, 1, NULL FROM images WHERE name = $1 AND status <> 4
-               UNION ALL SELECT image_id, 2, version FROM aliases WHERE name = $1
-               UNION ALL SELECT image_id, 3, version FROM aliases WHERE name = $2 AND architecture = $3
+               SELECT id, 0 AS kind, NULL::integer AS pinned FROM images WHERE id = (SELECT $1::text) AND status <> 4
+               UNION ALL SELECT id, 1, NULL FROM images WHERE name = (SELECT $1::text) AND status <> 4
+               UNION ALL SELECT image_id, 2, version FROM aliases WHERE name = (SELECT $1::text)
+               UNION ALL SELECT image_id, 3, version FROM aliases WHERE name = (SELECT $2::text) AND architecture = (SELECT $3::text)
                UNION ALL (SELECT image_id, 4, number FROM versions
                           WHERE fingerprint BETWEEN (SELECT $4::bytea) AND (SELECT $5::bytea) AND status <> 4
                           LIMIT 20)
-               UNION ALL SELECT id, 5, NULL FROM images WHERE is_default AND $1 = ''
+               UNION ALL SELECT id, 5, NULL FROM images WHERE is_default AND (SELECT $1::text) = ''
            )
            SELECT f.kind AS "kind!", f.pinned, d.id AS "id!", d.name AS "name!", d.type AS "image_type!",
                d.architecture AS "architecture!", d.status AS "status!", d.is_default AS "is_default!",
@@ -66,7 +68,7 @@ pub(crate) async fn find(
            CROSS JOIN LATERAL (SELECT * FROM image_details WHERE id = f.id AND status <> 4 LIMIT 1) AS d
            LEFT JOIN LATERAL (
                SELECT * FROM versions
-               WHERE image_id = d.id AND number = coalesce($6::integer, f.pinned, d.newest_version) AND status <> 4
+               WHERE image_id = d.id AND number = coalesce((SELECT $6::integer), f.pinned, d.newest_version) AND status <> 4
                LIMIT 1
            ) AS v ON true
            LEFT JOIN LATERAL (

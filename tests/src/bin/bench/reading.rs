@@ -5,6 +5,7 @@
 //! row of one image by its key, by a prepared statement. No service over Postgres is faster.
 
 use std::{
+    collections::BTreeMap,
     fs,
     net::SocketAddr,
     process::Command,
@@ -39,8 +40,8 @@ use crate::{
     table::{Spread, Table, digits},
 };
 
-/// Who calls at once.
-const CALLERS: usize = 32;
+/// How many call at once.
+const CALLERS: [usize; 2] = [1, 32];
 /// How long each row is measured for each run that is asked for.
 const SECONDS_PER_RUN: usize = 5;
 /// Versions that are turned active at each size.
@@ -79,6 +80,7 @@ impl<'a> Served<'a> {
 }
 
 /// Calls of one kind: each one's time, and how many there were in a second.
+#[derive(Debug)]
 struct Calls {
     milliseconds: Spread,
     per_second: f64,
@@ -86,29 +88,28 @@ struct Calls {
 
 /// Measures and prints.
 pub(crate) async fn measure(postgres: &Postgres, settings: Settings) -> anyhow::Result<()> {
-    println!("## Reading a catalog, {CALLERS} callers at once\n");
+    println!("## Reading a catalog\n");
     println!(
         "Each row for {} s. The floor is pgbench: one row by its key, prepared, on the same database just before. \
-         Catalog, Postgres and whoever calls share the machine.\n",
+         Catalog, Postgres and whoever calls share the machine. Ratios are of means: pgbench's one thread \
+         makes half of its calls wait for the other half.\n",
         settings.runs * SECONDS_PER_RUN
     );
     let served = Served::start(postgres).await?;
     let mut table = Table::new(&[
         "images",
+        "callers",
         "what",
+        "mean ms",
         "p50 ms",
         "p99 ms",
         "calls/s",
-        "p50 ÷ floor",
-        "p50 ÷ smallest",
-    ]);
-    let mut activations = Table::new(&[
-        "images",
-        "transaction that turns a version active, ms",
+        "÷ floor",
         "÷ smallest",
     ]);
+    let mut activations = Table::new(&["images", "call that turns a version active, ms", "÷ smallest"]);
     let mut filled = 0;
-    let (mut smallest, mut smallest_activation) = ([None; 3], None);
+    let (mut smallest, mut smallest_activation) = (BTreeMap::new(), None);
     let sizes = [1000, 100_000, 1_000_000]
         .into_iter()
         .filter(|size| *size <= settings.images);
@@ -116,31 +117,34 @@ pub(crate) async fn measure(postgres: &Postgres, settings: Settings) -> anyhow::
         eprintln!("reading {images} images");
         fill(&served.database.url, filled + 1, images).await?;
         filled = images;
-        let floor = pgbench(
-            postgres,
-            &served.database.url,
-            images,
-            settings.runs * SECONDS_PER_RUN,
-        )?;
-        let resolve = resolve(&served, images, settings.runs).await?;
-        let list = list(&served, settings.runs).await?;
-        let floor_ms = floor.milliseconds.median();
-        let rows = [
-            ("floor: pgbench", floor),
-            ("**ResolveImage** by alias", resolve),
-            ("**ListImages**, first page of 100", list),
-        ];
-        for ((what, calls), smallest) in rows.into_iter().zip(&mut smallest) {
-            let p50 = calls.milliseconds.median();
-            table.add(vec![
-                images.to_string(),
-                what.to_owned(),
-                digits(p50),
-                digits(calls.milliseconds.quantile(0.99)),
-                format!("{:.0}", calls.per_second),
-                digits(p50 / floor_ms),
-                digits(p50 / *smallest.get_or_insert(p50)),
-            ]);
+        for callers in CALLERS {
+            let seconds = settings.runs * SECONDS_PER_RUN;
+            let load = Load {
+                address: served.address,
+                callers,
+                length: Duration::from_secs(seconds as u64),
+            };
+            let floor = pgbench(postgres, &served.database.url, images, callers, seconds)?;
+            let floor_ms = floor.milliseconds.mean();
+            let rows = [
+                ("floor: pgbench", floor),
+                ("**ResolveImage** by alias", resolve(&load, images).await?),
+                ("**ListImages**, first page of 100", list(&load).await?),
+            ];
+            for (what, calls) in rows {
+                let mean = calls.milliseconds.mean();
+                table.add(vec![
+                    images.to_string(),
+                    callers.to_string(),
+                    what.to_owned(),
+                    digits(mean),
+                    digits(calls.milliseconds.median()),
+                    digits(calls.milliseconds.quantile(0.99)),
+                    format!("{:.0}", calls.per_second),
+                    digits(mean / floor_ms),
+                    digits(mean / *smallest.entry((callers, what)).or_insert(mean)),
+                ]);
+            }
         }
         let times = Spread::milliseconds(activate(served.address, images).await?);
         let first = *smallest_activation.get_or_insert(times.median());
@@ -203,7 +207,13 @@ async fn fill(url: &str, first: u64, last: u64) -> anyhow::Result<()> {
 }
 
 /// One row by its key, as often as it goes.
-fn pgbench(postgres: &Postgres, url: &str, images: u64, seconds: usize) -> anyhow::Result<Calls> {
+fn pgbench(
+    postgres: &Postgres,
+    url: &str,
+    images: u64,
+    callers: usize,
+    seconds: usize,
+) -> anyhow::Result<Calls> {
     let directory = tempfile::tempdir()?;
     let script = directory.path().join("script");
     fs::write(
@@ -222,7 +232,7 @@ fn pgbench(postgres: &Postgres, url: &str, images: u64, seconds: usize) -> anyho
             "--log",
             "--log-prefix=calls",
         ])
-        .arg(format!("--client={CALLERS}"))
+        .arg(format!("--client={callers}"))
         .arg(format!("--time={seconds}"))
         .arg(format!("--file={}", script.display()))
         .arg(url)
@@ -255,7 +265,7 @@ fn pgbench(postgres: &Postgres, url: &str, images: u64, seconds: usize) -> anyho
     })
 }
 
-async fn resolve(served: &Served<'_>, images: u64, runs: usize) -> anyhow::Result<Calls> {
+async fn resolve(load: &Load, images: u64) -> anyhow::Result<Calls> {
     let call = move |mut client: ImageServiceClient<Channel>| async move {
         let number = rand::rng().random_range(1..=images);
         let request = ResolveImageRequest {
@@ -269,10 +279,10 @@ async fn resolve(served: &Served<'_>, images: u64, runs: usize) -> anyhow::Resul
         );
         Ok(())
     };
-    load(served.address, runs, call).await
+    load.run(call).await
 }
 
-async fn list(served: &Served<'_>, runs: usize) -> anyhow::Result<Calls> {
+async fn list(load: &Load) -> anyhow::Result<Calls> {
     let call = |mut client: ImageServiceClient<Channel>| async move {
         let answer = client
             .list_images(ListImagesRequest::default())
@@ -281,49 +291,67 @@ async fn list(served: &Served<'_>, runs: usize) -> anyhow::Result<Calls> {
         ensure!(answer.images.len() == 100, "a page of {}", answer.images.len());
         Ok(())
     };
-    load(served.address, runs, call).await
+    load.run(call).await
 }
 
-/// Has so many callers do one call after the other.
-async fn load<F>(
+/// So many callers that do one call after the other.
+struct Load {
     address: SocketAddr,
-    runs: usize,
-    call: impl Fn(ImageServiceClient<Channel>) -> F + Clone + Send + Sync + 'static,
-) -> anyhow::Result<Calls>
-where
-    F: Future<Output = anyhow::Result<()>> + Send + 'static,
-{
-    let channel = Channel::from_shared(format!("http://{address}"))?
-        .connect()
-        .await?;
-    let client = ImageServiceClient::new(channel);
-    // Connections are opened and statements prepared before anything counts.
-    for _ in 0..CALLERS * 8 {
-        call(client.clone()).await?;
+    callers: usize,
+    length: Duration,
+}
+
+impl Load {
+    async fn run<F>(
+        &self,
+        call: impl Fn(ImageServiceClient<Channel>) -> F + Clone + Send + Sync + 'static,
+    ) -> anyhow::Result<Calls>
+    where
+        F: Future<Output = anyhow::Result<()>> + Send + 'static,
+    {
+        let channel = Channel::from_shared(format!("http://{}", self.address))?
+            .connect()
+            .await?;
+        let client = ImageServiceClient::new(channel);
+        // Connections are opened and statements prepared before anything counts.
+        self.call(&client, &call, Duration::from_secs(1)).await?;
+        let begun = Instant::now();
+        let times = self.call(&client, &call, self.length).await?;
+        Ok(Calls {
+            per_second: times.len() as f64 / begun.elapsed().as_secs_f64(),
+            milliseconds: Spread::milliseconds(times),
+        })
     }
-    let length = Duration::from_secs((runs * SECONDS_PER_RUN) as u64);
-    let begun = Instant::now();
-    let mut callers = tokio::task::JoinSet::new();
-    for _ in 0..CALLERS {
-        let (client, call) = (client.clone(), call.clone());
-        callers.spawn(async move {
-            let mut times = vec![];
-            while begun.elapsed() < length {
-                let start = Instant::now();
-                call(client.clone()).await?;
-                times.push(start.elapsed());
-            }
-            anyhow::Ok(times)
-        });
+
+    async fn call<F>(
+        &self,
+        client: &ImageServiceClient<Channel>,
+        call: &(impl Fn(ImageServiceClient<Channel>) -> F + Clone + Send + Sync + 'static),
+        length: Duration,
+    ) -> anyhow::Result<Vec<Duration>>
+    where
+        F: Future<Output = anyhow::Result<()>> + Send + 'static,
+    {
+        let begun = Instant::now();
+        let mut callers = tokio::task::JoinSet::new();
+        for _ in 0..self.callers {
+            let (client, call) = (client.clone(), call.clone());
+            callers.spawn(async move {
+                let mut times = vec![];
+                while begun.elapsed() < length {
+                    let start = Instant::now();
+                    call(client.clone()).await?;
+                    times.push(start.elapsed());
+                }
+                anyhow::Ok(times)
+            });
+        }
+        let mut times = vec![];
+        while let Some(ended) = callers.join_next().await {
+            times.extend(ended??);
+        }
+        Ok(times)
     }
-    let mut times = vec![];
-    while let Some(ended) = callers.join_next().await {
-        times.extend(ended??);
-    }
-    Ok(Calls {
-        per_second: times.len() as f64 / begun.elapsed().as_secs_f64(),
-        milliseconds: Spread::milliseconds(times),
-    })
 }
 
 /// Plays a remote with one product and the worker that fetches its versions; how long each took that

@@ -79,6 +79,11 @@ impl Spread {
         self.0.get(self.0.len() / 2).copied().unwrap_or(f64::NAN)
     }
 
+    /// The mean of all.
+    pub(crate) fn mean(&self) -> f64 {
+        self.0.iter().sum::<f64>() / self.0.len() as f64
+    }
+
     /// The value that this share of all is not above, from 0 to 1.
     pub(crate) fn quantile(&self, share: f64) -> f64 {
         // A position within a vector, as a share of it.

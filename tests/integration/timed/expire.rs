@@ -3,8 +3,8 @@
 use rootstock_model::snapshot::OfferedImage;
 use rootstock_proto::{
     catalog::v1::{
-        BlobFilter, ChangeOperation, FetchImageRequest, Image, RemoteMode, Status, WatchRequest,
-        change::Resource,
+        AddImageRequest, BlobFilter, ChangeOperation, FetchImageRequest, Image, RemoteMode,
+        RollbackImageRequest, Status, SyncRemoteRequest, WatchRequest, change::Resource,
     },
     sync::v1::{
         AutoUpdateRequest, ExpireRequest, ExpireResponse, FinishAutoUpdateRequest, FinishExpireRequest,
@@ -328,4 +328,78 @@ async fn a_cached_image_that_follows_takes_the_newest_version_and_others_do_not(
         .await;
     assert_eq!(site.auto_update().await, 0);
     assert_eq!(site.expire().await.expired_images, 1);
+}
+
+#[tokio::test]
+async fn a_hold_ends_when_its_time_is_over() {
+    let site = Site::start().await;
+    let mut keeping = remote("images");
+    keeping.keep_versions = 2;
+    site.catalog.add_remote(keeping).await.unwrap();
+    let offered = snapshot(vec![debian(&["20260101", "20260102"])]);
+    site.catalog.offer(&offered).await.unwrap();
+    site.transfer_all(4, 2).await;
+    // So that the round that a hold asks for is told apart from those that come by themselves.
+    site.sql("UPDATE work SET due_at = now() + interval '1 hour' WHERE kind = 6")
+        .await;
+    let until = std::time::SystemTime::now() + std::time::Duration::from_secs(3600);
+    let request = RollbackImageRequest {
+        image: DEBIAN.to_owned(),
+        reason: "its resolver is broken".to_owned(),
+        until: Some(until.into()),
+        ..RollbackImageRequest::default()
+    };
+    site.catalog.images().rollback_image(request).await.unwrap();
+    assert_eq!(site.debian().await.current_version, Some(0));
+    assert_eq!(site.count("work WHERE kind = 6 AND due_at <= now()").await, 1);
+    assert_eq!(site.expire().await.ended_holds, 0, "it is not over yet");
+    assert_eq!(site.debian().await.current_version, Some(0));
+
+    site.sql("UPDATE images SET hold_until = now() - interval '1 second'")
+        .await;
+    assert_eq!(site.expire().await.ended_holds, 1);
+    let released = site.debian().await;
+    assert_eq!((released.current_version, released.hold), (Some(1), None));
+    assert!(released.versions.iter().all(|version| !version.hidden));
+}
+
+#[tokio::test]
+async fn an_added_image_takes_what_its_on_demand_remote_offers_anew() {
+    let site = Site::start().await;
+    let mut on_demand = remote("images");
+    on_demand.mode = RemoteMode::OnDemand.into();
+    site.catalog.add_remote(on_demand).await.unwrap();
+    let first = snapshot(vec![debian(&["20260101"])]);
+    site.catalog.offer(&first).await.unwrap();
+    for (name, release) in [("follows", ""), ("stays", "20260101")] {
+        let request = AddImageRequest {
+            name: name.to_owned(),
+            source: DEBIAN.to_owned(),
+            release: release.to_owned(),
+            ..AddImageRequest::default()
+        };
+        site.catalog.images().add_image(request).await.unwrap();
+    }
+    site.transfer_all(2, 1).await;
+    assert_eq!(site.auto_update().await, 0, "there is nothing newer");
+    let request = SyncRemoteRequest {
+        name: "images".to_owned(),
+        ..SyncRemoteRequest::default()
+    };
+    site.catalog.remotes().sync_remote(request).await.unwrap();
+    let both = snapshot(vec![debian(&["20260101", "20260102"])]);
+    site.catalog.offer(&both).await.unwrap();
+    assert_eq!(site.auto_update().await, 1);
+    assert_eq!(site.auto_update().await, 0, "it is on its way");
+    site.transfer_all(2, 1).await;
+    let serials = async |name: &str| {
+        let image = site.catalog.image(name).await.unwrap();
+        let current = image
+            .versions
+            .iter()
+            .find(|version| Some(version.number) == image.current_version);
+        current.unwrap().serial.clone()
+    };
+    assert_eq!(serials("follows").await, "20260102");
+    assert_eq!(serials("stays").await, "20260101");
 }

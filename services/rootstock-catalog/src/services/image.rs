@@ -1,6 +1,6 @@
 //! `ImageService`.
 
-mod add;
+pub(crate) mod add;
 mod default;
 mod delete;
 mod explain;

@@ -13,6 +13,7 @@ use rootstock_proto::{
     convert,
     sync::v1::WorkKind,
 };
+use time::format_description::well_known::Rfc3339;
 
 use crate::{
     Catalog,
@@ -164,7 +165,9 @@ fn rules(
     if let Some(hold) = &image.hold {
         let until = hold.until.as_ref().and_then(convert::moment);
         let until = until.map_or("until it is released".to_owned(), |until| {
-            format!("until {}", until.replace_nanosecond(0).unwrap_or(until))
+            let until = until.replace_nanosecond(0).unwrap_or(until);
+            // A moment of the calendar can always be written.
+            format!("until {}", until.format(&Rfc3339).unwrap_or_default())
         });
         rules.push(format!(
             "held at version {} {until}: {}",

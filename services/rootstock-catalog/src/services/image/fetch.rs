@@ -1,6 +1,6 @@
 //! `FetchImage`: bring here what is only listed.
 
-use rootstock_model::Status;
+use rootstock_model::{Status, reference::Reference};
 use rootstock_proto::{
     Error, Refusal, ResourceKind,
     catalog::v1::{self as wire, ChangeOperation, FetchImageRequest, FetchImageResponse},
@@ -60,7 +60,10 @@ pub(super) async fn image(
 
 /// Whether an image was asked for by a fingerprint rather than by a name of its own.
 fn is_fingerprint(image: &wire::Image, reference: &str) -> bool {
-    reference != image.id && reference != image.name && !image.aliases.iter().any(|alias| alias == reference)
+    Reference::parse(reference).fingerprints.is_some()
+        && reference != image.id
+        && reference != image.name
+        && !image.aliases.iter().any(|alias| alias == reference)
 }
 
 /// The version asked for, by its number or fingerprint; else the one that the image is held at, or the

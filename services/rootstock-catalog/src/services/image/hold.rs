@@ -5,6 +5,7 @@ use rootstock_proto::{
     Error, Refusal,
     catalog::v1::{self as wire, ChangeOperation, ReleaseImageRequest, RollbackImageRequest},
     convert,
+    sync::v1::WorkKind,
 };
 use time::OffsetDateTime;
 
@@ -12,7 +13,7 @@ use super::subject;
 use crate::{
     Catalog, activation,
     failure::Failure,
-    queries::{images, versions::VersionRow},
+    queries::{images, versions::VersionRow, work},
     writer::Writer,
 };
 
@@ -49,6 +50,10 @@ pub(super) async fn rollback(
     });
     if !same {
         images::hold(writer.connection(), &image.id, number, &request.reason, until).await?;
+        if until.is_some() {
+            // It learns of the moment, and is due at it.
+            work::nudge(writer.connection(), WorkKind::Expire, work::STORE, "").await?;
+        }
         writer.image(&image.id, ChangeOperation::Updated);
         tracing::info!(
             image.name = name,

@@ -1,9 +1,10 @@
 //! Automatic updates: images that follow by checks take their newest versions.
 //!
-//! A cached image takes what its remote offers by now. The version is queued like any other: it turns
-//! active when its bytes are here, and displaces the old one then.
+//! A cached image takes what its remote offers by now; an added image what its synced image has, whose
+//! bytes may have to be fetched. The version is queued like any other: it turns active when its bytes are
+//! here, and displaces the old one then.
 
-use rootstock_model::plan;
+use rootstock_model::{plan, serial};
 use rootstock_proto::{
     catalog::v1::{ChangeOperation, Status as WireStatus},
     sync::v1::{AutoUpdateRequest, AutoUpdateResponse, FinishAutoUpdateRequest, WorkKind},
@@ -19,6 +20,7 @@ use crate::{
         versions::{self, VersionRow},
         work,
     },
+    services::image::add,
     writer::Writer,
 };
 
@@ -37,12 +39,12 @@ pub(super) async fn auto_update(
     )?;
     let images = followers::page(writer.connection(), &request.after, BATCH).await?;
     let mut taken_versions = 0;
-    for id in &images {
-        let rows = versions::of_image(writer.connection(), id).await?;
-        if let Some(newest) = newer(&rows) {
-            take(&mut writer, newest).await?;
-            taken_versions += 1;
-        }
+    for image in &images {
+        let taken = match &image.origin_id {
+            Some(origin_id) => follow_origin(&mut writer, &image.id, origin_id).await?,
+            None => follow_remote(&mut writer, &image.id).await?,
+        };
+        taken_versions += i64::from(taken);
     }
     writer.commit().await?;
     let full = i64::try_from(images.len()).is_ok_and(|found| found == BATCH);
@@ -52,12 +54,40 @@ pub(super) async fn auto_update(
             .into_iter()
             .next_back()
             .filter(|_| full)
+            .map(|image| image.id)
             .unwrap_or_default(),
     })
 }
 
-/// The newest version that can be had, if it is newer than every one that is here or on its way.
-fn newer(rows: &[VersionRow]) -> Option<&VersionRow> {
+/// A cached image takes the newest version that its remote offers, if that is not here or on its way.
+async fn follow_remote(writer: &mut Writer, image_id: &str) -> Result<bool, Failure> {
+    let rows = versions::of_image(writer.connection(), image_id).await?;
+    match newest(&rows).filter(|row| row.version.status() == WireStatus::Available) {
+        Some(newest) => take(writer, newest).await.map(|()| true),
+        None => Ok(false),
+    }
+}
+
+/// An added image takes the newest version that its synced image shows or could, if it is newer than
+/// all that it has or had deleted.
+async fn follow_origin(writer: &mut Writer, image_id: &str, origin_id: &str) -> Result<bool, Failure> {
+    let mut rows = versions::of_image(writer.connection(), origin_id).await?;
+    rows.retain(|row| !row.version.hidden);
+    let own = followers::own_serials(writer.connection(), image_id).await?;
+    let is_newer = |row: &&VersionRow| {
+        let serial = &row.version.serial;
+        own.iter().all(|own| serial::compare(own, serial).is_lt())
+    };
+    match newest(&rows).filter(is_newer) {
+        Some(newest) => add::take(writer, image_id, std::slice::from_ref(newest))
+            .await
+            .map(|()| true),
+        None => Ok(false),
+    }
+}
+
+/// The newest version that can be had.
+fn newest(rows: &[VersionRow]) -> Option<&VersionRow> {
     let order = |a: &&VersionRow, b: &&VersionRow| {
         plan::order(
             (a.version.number, &a.version.serial),
@@ -67,9 +97,7 @@ fn newer(rows: &[VersionRow]) -> Option<&VersionRow> {
     let usable = rows
         .iter()
         .filter(|row| row.version.status() != WireStatus::Error);
-    usable
-        .max_by(order)
-        .filter(|row| row.version.status() == WireStatus::Available)
+    usable.max_by(order)
 }
 
 async fn take(writer: &mut Writer, row: &VersionRow) -> Result<(), Failure> {

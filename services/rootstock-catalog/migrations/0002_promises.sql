@@ -3,6 +3,7 @@
 
 ALTER TABLE images
     ADD COLUMN auto_update boolean NOT NULL DEFAULT false,
+    ADD COLUMN user_public boolean,                                 -- what a user made of `public`, if anything
     ADD COLUMN user_expires_at timestamptz,                         -- a user's, over expires_at, which is the remote's
     ADD COLUMN origin_id text REFERENCES images ON DELETE SET NULL, -- an added image's synced image
     ADD COLUMN release text NOT NULL DEFAULT '',                    -- what an added image is pinned to

@@ -343,6 +343,7 @@ async fn what_is_on_demand_is_listed_and_comes_when_it_is_fetched() {
             image: "debian/12".to_owned(),
             r#type: 0,
             version: None,
+            public: None,
         };
         let fetched = catalog.images().fetch_image(request).await.unwrap().into_inner();
         assert_eq!(

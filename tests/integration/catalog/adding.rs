@@ -388,6 +388,7 @@ async fn only_what_was_fetched_by_name_follows() {
             image: reference.to_owned(),
             r#type: 0,
             version: None,
+            public: None,
         };
         let fetched = catalog.images().fetch_image(request).await.unwrap().into_inner();
         let image = fetched.image.unwrap();

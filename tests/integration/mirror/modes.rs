@@ -5,7 +5,9 @@ use std::{collections::BTreeMap, fs, io::Read as _};
 use anyhow::Context as _;
 use http::StatusCode;
 use rootstock_model::{MetadataFtype, RootFtype};
-use rootstock_proto::catalog::v1::{FetchImageRequest, ImageType, Remote, RemoteMode, Status};
+use rootstock_proto::catalog::v1::{
+    FetchImageRequest, Image, ImageType, Remote, RemoteMode, Status, UpdateImageRequest,
+};
 use rootstock_tests::{
     clients::{Client, Flavour},
     cluster::{Cluster, remote},
@@ -75,11 +77,27 @@ async fn on_demand_an_image_comes_when_it_is_asked_for() -> anyhow::Result<()> {
     };
     cluster.catalog.images().fetch_image(request).await?;
     let fingerprint = tree.fingerprint(&debian, FIRST, RootFtype::Squashfs)?;
-    cluster.edge.wait_for(&set([&fingerprint])).await?;
+    cluster.settle("images").await?;
     let images = cluster.images("images").await?;
     let fetched = image(&images, &debian);
     assert_eq!(versions(fetched), [(FIRST, Status::Active)]);
     assert!(fetched.cached, "it came by use");
+    // What is cached is private until somebody has it otherwise.
+    assert!(!fetched.public);
+    cluster.edge.wait_for(&set([])).await?;
+    assert_eq!(cluster.edge.blob(&root.digest).await?, StatusCode::NOT_FOUND);
+    let request = UpdateImageRequest {
+        image: Some(Image {
+            id: fetched.id.clone(),
+            public: true,
+            ..Image::default()
+        }),
+        update_mask: Some(prost_types::FieldMask {
+            paths: vec!["public".to_owned()],
+        }),
+    };
+    cluster.catalog.images().update_image(request).await?;
+    cluster.edge.wait_for(&set([&fingerprint])).await?;
 
     for flavour in [Flavour::Incus, Flavour::Lxc] {
         let Some(client) = Client::find(flavour)? else {

@@ -479,14 +479,15 @@ pub(crate) async fn update(
 ) -> Result<bool, Failure> {
     let changed = sqlx::query!(
         "UPDATE images i
-         SET public = n.public, auto_update = n.auto_update, user_expires_at = n.expires_at, properties = n.properties
+         SET public = n.public, user_public = coalesce($2, i.user_public), auto_update = n.auto_update, user_expires_at = n.expires_at, properties = n.properties
          FROM (SELECT coalesce($2, public) AS public, coalesce($3, auto_update) AS auto_update,
                    CASE WHEN $4 THEN $5 ELSE user_expires_at END AS expires_at,
                    coalesce($6::jsonb, properties) AS properties
                FROM images WHERE id = $1) AS n
          WHERE i.id = $1
            AND (i.public, i.auto_update, i.user_expires_at, i.properties)
-               IS DISTINCT FROM (n.public, n.auto_update, n.expires_at, n.properties)",
+               IS DISTINCT FROM (n.public, n.auto_update, n.expires_at, n.properties)
+            OR i.id = $1 AND i.user_public IS DISTINCT FROM coalesce($2, i.user_public)",
         id,
         update.public,
         update.auto_update,
@@ -534,17 +535,22 @@ pub(crate) async fn retention(
 }
 
 /// Notes that an image of an on-demand remote was brought here by use; whether it follows its remote
-/// is decided then, once.
+/// is decided then, once. What was cached is private (semantics §4), unless a user had it otherwise, or
+/// has now.
 pub(crate) async fn set_cached(
     connection: &mut PgConnection,
     id: &str,
     auto_update: bool,
+    public: Option<bool>,
 ) -> Result<(), Failure> {
     sqlx::query!(
-        "UPDATE images i SET cached = true, cached_at = now(), auto_update = CASE WHEN i.cached THEN i.auto_update ELSE $2 END
+        "UPDATE images i
+         SET cached = true, cached_at = now(), auto_update = CASE WHEN i.cached THEN i.auto_update ELSE $2 END,
+             user_public = coalesce($3, i.user_public), public = coalesce($3, i.user_public, false)
          FROM remotes r WHERE i.id = $1 AND r.id = i.remote_id AND r.mode = 'on-demand'",
         id,
         auto_update,
+        public,
     )
     .execute(connection)
     .await?;

@@ -42,7 +42,7 @@ pub(super) async fn image(
     ) {
         // Only what was asked for by a name follows; what was by its fingerprint is just that.
         let follows = !exact && settings::load(writer.connection()).await?.auto_update_cached;
-        queue(&mut writer, &image, &row, follows).await?;
+        queue(&mut writer, &image, &row, follows, request.public).await?;
     }
     writer.commit().await?;
     let mut connection = catalog.pool.acquire().await?;
@@ -104,6 +104,7 @@ async fn queue(
     image: &wire::Image,
     row: &VersionRow,
     follows: bool,
+    public: Option<bool>,
 ) -> Result<(), Failure> {
     if image.source.is_none() {
         let message = format!("{:?} has no remote to fetch it from", image.name);
@@ -122,7 +123,7 @@ async fn queue(
         .as_ref()
         .is_some_and(|source| source.image_id.is_empty());
     if is_synced {
-        images::set_cached(writer.connection(), &image.id, follows).await?;
+        images::set_cached(writer.connection(), &image.id, follows, public).await?;
     }
     writer.version(row.id, ChangeOperation::Updated);
     writer.image(&image.id, ChangeOperation::Updated);

@@ -22,6 +22,10 @@ pub(super) struct FetchArgs {
     #[arg(long = "version", value_name = "N", value_parser = clap::value_parser!(i32).range(0..))]
     number: Option<i32>,
 
+    /// Let the gateway show it to everyone; what was fetched from an on-demand remote is private otherwise
+    #[arg(long)]
+    public: bool,
+
     /// Wait until it is stored; fails when it cannot be
     #[arg(long)]
     wait: bool,
@@ -32,6 +36,7 @@ pub(super) async fn run(client: &Client, format: Format, args: FetchArgs) -> Res
         r#type: args.reference.image_type.wire().into(),
         image: args.reference.image,
         version: args.number,
+        public: args.public.then_some(true),
     };
     let answer = client.call(client.images().fetch_image(request)).await?;
     let (mut image, number) = (answer.image.unwrap_or_default(), answer.version);
@@ -50,8 +55,15 @@ fn line(image: &Image, number: i32) -> String {
     };
     let status = record::status(version.status());
     let size = human::size(version.size_bytes);
-    format!(
+    let mut line = format!(
         "version {number} of {} ({}, {size}) is {status}\n",
         image.name, version.serial
-    )
+    );
+    if image.cached && !image.public {
+        let name = &image.name;
+        line.push_str(&format!(
+            "it is private: \"rootstock image update {name} --public\" has the gateway show it\n"
+        ));
+    }
+    line
 }

@@ -17,6 +17,7 @@ mod harness;
 mod layout;
 mod lint;
 mod mirror;
+mod promises;
 mod runtime;
 mod sync;
 mod timed;

@@ -108,7 +108,18 @@ async fn on_demand_an_image_comes_when_it_is_asked_for() -> anyhow::Result<()> {
         let exported = client.export("gateway", "debian/bookworm", false).await?;
         assert_eq!(exported.fingerprint, fingerprint, "{flavour:?}");
     }
-    cluster.stop().await
+    // A download of the root is a use.
+    cluster.edge.blob(&root.digest).await?;
+    for _ in 0..600 {
+        if image(&cluster.images("images").await?, &debian)
+            .last_used_at
+            .is_some()
+        {
+            return cluster.stop().await;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    anyhow::bail!("the download was not noted as a use")
 }
 
 #[tokio::test]

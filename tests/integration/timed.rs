@@ -4,6 +4,7 @@
 mod collect;
 mod expire;
 mod needs;
+mod random;
 mod worker;
 
 use rootstock_model::Digest;

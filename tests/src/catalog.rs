@@ -263,7 +263,8 @@ impl TestCatalog {
         self.finish_verify(work, fingerprint).await
     }
 
-    async fn finish_verify(
+    /// Says of a claimed verification that the pair has this fingerprint.
+    pub async fn finish_verify(
         &self,
         work: Work,
         fingerprint: impl Fn(Digest, Digest) -> Digest,

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use prost::Message as _;
 use rootstock_proto::catalog::v1::{
-    Alias, Application, Change, ChangeOperation, Image, Remote, Setting, change::Resource,
+    Alias, Application, Change, ChangeOperation, Image, Remote, Setting, Status, change::Resource,
 };
 use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 
@@ -235,13 +235,13 @@ impl Writer {
                 .drain(..)
                 .map(|(op, alias)| (op, Resource::Alias(alias))),
         );
-        changes.extend(
-            self.removed_applications
-                .drain(..)
-                .map(|application| (ChangeOperation::Deleted, Resource::Application(application))),
-        );
+        changes.extend(self.removed_applications.drain(..).map(|mut application| {
+            clear_state_for_log(&mut application);
+            (ChangeOperation::Deleted, Resource::Application(application))
+        }));
         let names: Vec<String> = self.applications.keys().cloned().collect();
-        for application in applications::by_names(&mut self.transaction, &names).await? {
+        for mut application in applications::by_names(&mut self.transaction, &names).await? {
+            clear_state_for_log(&mut application);
             let operation = self
                 .applications
                 .get(&application.name)
@@ -285,6 +285,17 @@ impl Writer {
             .execute(&mut *self.transaction)
             .await?;
         Ok(())
+    }
+}
+
+/// Leaves the state of an application's version to the version's own changes: the application does not
+/// change with it.
+pub(crate) fn clear_state_for_log(application: &mut Application) {
+    if let Some(version) = &mut application.version {
+        version.set_status(Status::Unspecified);
+        version.error_message.clear();
+        version.hidden = false;
+        (version.deleted_at, version.delisted_at) = (None, None);
     }
 }
 

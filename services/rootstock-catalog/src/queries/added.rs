@@ -151,10 +151,11 @@ pub(crate) async fn copy_versions(
 }
 
 /// Takes a product up again that was ignored: the versions that were deleted with its image are
-/// available again, whose rows are answered.
+/// available again, whose rows are answered. They went off the list then, and keep their grace.
 pub(crate) async fn revive(connection: &mut PgConnection, image_id: &str) -> Result<Vec<i64>, Failure> {
     let versions = sqlx::query_scalar!(
-        "UPDATE versions v SET status = 5, deleted_at = NULL, error_message = ''
+        "UPDATE versions v
+         SET status = 5, deleted_at = NULL, delisted_at = coalesce(delisted_at, deleted_at), error_message = ''
          WHERE v.image_id = $1 AND v.status = 4 AND NOT v.ignored
            AND v.deleted_at = (SELECT max(deleted_at) FROM versions WHERE image_id = $1 AND NOT ignored)
          RETURNING v.id",

@@ -104,7 +104,7 @@ pub(crate) async fn deleted_versions(
 }
 
 /// Deleted images of which nothing is left, and that neither keep a product from coming back nor are
-/// what another image follows.
+/// what another image came from, though that be deleted: it is told with every image.
 pub(crate) async fn deleted_images(
     connection: &mut PgConnection,
     limit: i64,
@@ -113,7 +113,7 @@ pub(crate) async fn deleted_images(
         "SELECT i.id FROM images i
          WHERE i.status = 4 AND NOT i.ignored
            AND NOT EXISTS (SELECT FROM versions v WHERE v.image_id = i.id)
-           AND NOT EXISTS (SELECT FROM images o WHERE o.origin_id = i.id AND o.status <> 4)
+           AND NOT EXISTS (SELECT FROM images o WHERE o.origin_id = i.id)
          ORDER BY i.id LIMIT $1",
         limit,
     )

@@ -24,7 +24,7 @@ use crate::{
     feed::{self, Page},
     metrics::OpenWatch,
     queries::{aliases, applications, images, remotes, settings, versions},
-    writer::clear_for_log,
+    writer::{clear_for_log, clear_state_for_log},
 };
 
 use self::filter::Filter;
@@ -248,10 +248,11 @@ impl Watcher {
         let mut after = String::new();
         while self.filter.wants_kind(ChangeKind::Application) {
             let mut connection = pool.acquire().await.map_err(Failure::from)?;
-            let rows = applications::page(&mut connection, None, &after, PAGE_ROWS).await?;
+            let mut rows = applications::page(&mut connection, None, &after, PAGE_ROWS).await?;
             drop(connection);
             let Some(last) = rows.last() else { break };
             after.clone_from(&last.name);
+            rows.iter_mut().for_each(clear_state_for_log);
             self.state(begun_at, rows.into_iter().map(Resource::Application))
                 .await?;
         }

@@ -184,9 +184,7 @@ async fn take_up_again(writer: &mut Writer, origin: &Origin) -> Result<bool, Fai
     for version in revived {
         writer.version(version, ChangeOperation::Updated);
     }
-    if is_known {
-        writer.image(&origin.id, ChangeOperation::Updated);
-    }
+    writer.image(&origin.id, ChangeOperation::Updated);
     remotes::forget_documents(writer.connection(), &[origin.remote_id]).await?;
     let traceparent = current_traceparent().unwrap_or_default();
     work::nudge(

@@ -6,6 +6,7 @@ mod configuration;
 mod confirmation;
 mod formats;
 mod images;
+mod operating;
 mod services;
 mod shells;
 mod standalone;

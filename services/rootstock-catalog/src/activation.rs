@@ -13,9 +13,10 @@ use crate::{
     failure::Failure,
     metrics,
     queries::{
-        blobs, images, settings, versions,
+        blobs, images, settings,
+        transfers::{self, NewTransfer},
+        versions,
         versions::Waiting,
-        work::{self, NewTransfer},
     },
     writer::Writer,
 };
@@ -49,7 +50,7 @@ pub(crate) async fn settle(writer: &mut Writer, stored: &[Digest]) -> Result<i64
             }
         }
     }
-    work::queue_verifications(writer.connection(), &unknown).await?;
+    transfers::queue_verifications(writer.connection(), &unknown).await?;
     activate(writer, &activated).await?;
     Ok(i64::try_from(activated.len()).unwrap_or(i64::MAX))
 }
@@ -202,7 +203,7 @@ pub(crate) async fn request_blobs(
         .into_iter()
         .map(|(sha256, held)| NewTransfer { sha256, held })
         .collect();
-    let queued = work::queue_transfers(writer.connection(), &transfers, traceparent).await?;
+    let queued = transfers::queue_transfers(writer.connection(), &transfers, traceparent).await?;
     settle(writer, &all).await?;
     Ok(queued)
 }

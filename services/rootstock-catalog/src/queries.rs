@@ -15,6 +15,7 @@ pub(crate) mod resolve;
 pub(crate) mod settings;
 pub(crate) mod snapshots;
 pub(crate) mod sync_runs;
+pub(crate) mod transfers;
 pub(crate) mod uploads;
 pub(crate) mod uses;
 pub(crate) mod versions;

@@ -1,8 +1,8 @@
 //! What requests have in common: pages, and references to images.
 
 use rootstock_model::{
-    Architecture, ImageType,
-    reference::{self, Narrowing, Reference},
+    Architecture, ImageType, plan,
+    reference::{self, Narrowing, Reference, ReferenceKind},
 };
 use rootstock_proto::{Error, Refusal, ResourceKind, catalog::v1 as wire};
 use sqlx::PgConnection;
@@ -78,6 +78,20 @@ pub(crate) fn image_type(image_type: wire::ImageType) -> Option<ImageType> {
     image_type.into()
 }
 
+/// A reference that must not be empty.
+///
+/// # Errors
+/// `INVALID_ARGUMENT` when it is.
+pub(crate) fn required(reference: &str) -> Result<&str, Error> {
+    match reference {
+        "" => Err(Error::invalid(
+            "image",
+            "is required: an id, a name, an alias or a fingerprint",
+        )),
+        reference => Ok(reference),
+    }
+}
+
 /// The image that a request names by id, name, alias or fingerprint.
 ///
 /// # Errors
@@ -87,14 +101,11 @@ pub(crate) async fn find_image(
     reference: &str,
     wanted: Option<ImageType>,
 ) -> Result<wire::Image, Failure> {
-    if reference.is_empty() {
-        return Err(Error::invalid("image", "is required: an id, a name, an alias or a fingerprint").into());
-    }
     let narrowing = Narrowing {
         image_type: wanted,
         architecture: None,
     };
-    let mut found = find(connection, reference, narrowing, None).await?;
+    let mut found = find(connection, required(reference)?, narrowing, None).await?;
     // A fingerprint may be that of several versions of one image.
     found.dedup_by(|a, b| a.image.id == b.image.id);
     match found.len() {
@@ -104,8 +115,91 @@ pub(crate) async fn find_image(
     }
 }
 
+/// What a reference means: one image, or the default of a type, and of it the version that would be used.
+/// A fingerprint and a pinned alias name a version as well ([`Found::pinned`]).
+///
+/// # Errors
+/// `INVALID_ARGUMENT` where neither image nor type is named, and for a fingerprint with the number of another
+/// version; `NOT_FOUND`; `FAILED_PRECONDITION` (AMBIGUOUS) that lists the candidates.
+pub(crate) async fn find_version(
+    connection: &mut PgConnection,
+    reference: &str,
+    narrowing: Narrowing,
+    version: Option<i32>,
+) -> Result<Found, Failure> {
+    if reference.is_empty() && narrowing.image_type.is_none() {
+        let what = "is required when no image is named: the default image is one of each type";
+        return Err(Error::invalid("type", what).into());
+    }
+    let found = find(connection, reference, narrowing, version).await?;
+    let found = choose(reference, narrowing, version, found)?;
+    match (found.candidate.kind, version, found.pinned) {
+        (ReferenceKind::Fingerprint, Some(number), Some(pinned)) if number != pinned => {
+            let what = format!("is {number}, and the fingerprint is that of version {pinned}");
+            Err(Error::invalid("version", what).into())
+        }
+        _ => Ok(found),
+    }
+}
+
+/// The one that is meant. A fingerprint is that of one content: which of several images or versions
+/// that have it is answered makes no difference to what an instance is made of, so the first image
+/// is, and of it what can be used, the newest if there are several.
+fn choose(
+    reference: &str,
+    narrowing: Narrowing,
+    version: Option<i32>,
+    mut found: Vec<Found>,
+) -> Result<Found, Error> {
+    let by_fingerprint = found
+        .iter()
+        .all(|found| found.candidate.kind == ReferenceKind::Fingerprint);
+    if by_fingerprint {
+        if found.iter().any(|found| found.pinned == version) {
+            found.retain(|found| found.pinned == version);
+        }
+        found.sort_by(|a, b| usability(b).cmp(&usability(a)).then_with(|| newest_first(a, b)));
+        let fingerprint = |found: &Found| found.version.as_ref().map(|version| version.fingerprint.clone());
+        let first = found.first().and_then(fingerprint);
+        if found.iter().all(|found| fingerprint(found) == first) {
+            found.truncate(1);
+        }
+    } else {
+        found.dedup_by(|a, b| a.image.id == b.image.id);
+    }
+    match found.len() {
+        0 if reference.is_empty() => {
+            let name = format!("(the default {narrowing})");
+            Err(Error::not_found(ResourceKind::Image, name))
+        }
+        0 => Err(Error::not_found(ResourceKind::Image, reference)),
+        1 => Ok(found.swap_remove(0)),
+        _ => Err(ambiguous(reference, found.iter().map(|found| &found.image))),
+    }
+}
+
+fn usability(found: &Found) -> bool {
+    let version = found.version.as_ref();
+    version.is_some_and(|version| version.status() == wire::Status::Active && !version.hidden)
+}
+
+/// Images in the order of their making, versions from the newest on.
+fn newest_first(a: &Found, b: &Found) -> std::cmp::Ordering {
+    let key = |found: &Found| {
+        let version = found.version.as_ref();
+        version.map_or((0, String::new()), |version| {
+            (version.number, version.serial.clone())
+        })
+    };
+    let ((a_number, a_serial), (b_number, b_serial)) = (key(a), key(b));
+    a.image
+        .id
+        .cmp(&b.image.id)
+        .then_with(|| plan::order((b_number, &b_serial), (a_number, &a_serial)))
+}
+
 /// What a reference means, narrowed: several when it is ambiguous, those of one image together.
-pub(crate) async fn find(
+async fn find(
     connection: &mut PgConnection,
     reference: &str,
     narrowing: Narrowing,

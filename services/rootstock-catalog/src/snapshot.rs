@@ -29,7 +29,7 @@ use crate::{
         settings,
         snapshots::{self, KnownRows, NewImageRow, NewVersionRow},
         sync_runs::{self, PlanRun, PlanTarget},
-        versions,
+        transfers, versions,
         work::{self, Lease},
     },
     retry,
@@ -285,7 +285,7 @@ async fn carry_out(
         changed_versions += image.change.len() + removed.len() + retired.len();
     }
     let unwanted: Vec<Digest> = unwanted.into_iter().collect();
-    work::remove_unwanted_transfers(writer.connection(), &unwanted).await?;
+    transfers::remove_unwanted_transfers(writer.connection(), &unwanted).await?;
     let traceparent = rootstock_runtime::propagate::current_traceparent().unwrap_or_default();
     let queued_transfers = activation::request_blobs(writer, &wanted, &traceparent).await?;
     Ok(Recorded {

@@ -3,8 +3,8 @@
 use rootstock_proto::{
     Error, Refusal,
     catalog::v1::{
-        AddImageRequest, DeleteRemoteRequest, FetchImageRequest, Image, Status, SyncRemoteRequest,
-        UpdateImageRequest,
+        AddImageRequest, CreateAliasRequest, DeleteRemoteRequest, FetchImageRequest, Image, Status,
+        SyncRemoteRequest, UpdateImageRequest,
     },
     sync::v1::WorkKind,
 };
@@ -373,16 +373,24 @@ async fn fields_are_changed_by_mask_and_properties_of_mutable_images_only() {
 async fn only_what_was_fetched_by_name_follows() {
     let (_database, catalog) = start().await;
     catalog.add_remote(on_demand("images", 2)).await.unwrap();
-    let offered =
-        ["by-name", "by-alias", "by-fingerprint"].map(|product| image(product, &[product], &["1.9", "1.10"]));
+    let offered = ["by-name", "by-alias", "by-fingerprint", "by-pin"]
+        .map(|product| image(product, &[product], &["1.9", "1.10"]));
     catalog.offer(&snapshot(offered.into())).await.unwrap();
     let exact = catalog.image("by-fingerprint").await.unwrap().versions[1]
         .fingerprint
         .clone();
+    let pinned = CreateAliasRequest {
+        name: "golden".to_owned(),
+        image: "by-pin".to_owned(),
+        version: Some(0),
+        ..CreateAliasRequest::default()
+    };
+    catalog.aliases().create_alias(pinned).await.unwrap();
     for (reference, version, follows) in [
         ("by-name", 1, true),
         ("by-alias/amd64", 1, true),
         (&exact, 0, false),
+        ("golden", 0, false),
     ] {
         let request = FetchImageRequest {
             image: reference.to_owned(),

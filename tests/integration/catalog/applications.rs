@@ -3,8 +3,9 @@
 use rootstock_proto::{
     Error, Refusal,
     catalog::v1::{
-        Application, CreateApplicationRequest, DeleteApplicationRequest, GetApplicationRequest,
-        ListApplicationsRequest, Remote, SyncRemoteRequest, UpdateApplicationRequest, Version,
+        Application, CreateAliasRequest, CreateApplicationRequest, DeleteApplicationRequest,
+        GetApplicationRequest, ListApplicationsRequest, Remote, SyncRemoteRequest, UpdateApplicationRequest,
+        Version,
     },
 };
 use rootstock_tests::catalog::TestCatalog;
@@ -304,4 +305,60 @@ async fn updates_name_their_fields_and_are_conditional() {
             .code(),
         Code::NotFound
     );
+}
+
+#[tokio::test]
+async fn a_version_that_is_named_exactly_is_held_exactly() {
+    let (_database, catalog) = start().await;
+    let keep_two = Remote {
+        keep_versions: 2,
+        ..remote("images")
+    };
+    catalog.add_remote(keep_two).await.unwrap();
+    next_version(&catalog, &["1.9"]).await;
+    next_version(&catalog, &["1.9", "1.10"]).await;
+    let older = catalog.image(DEBIAN).await.unwrap().versions[1]
+        .fingerprint
+        .clone();
+    let alias = CreateAliasRequest {
+        name: "golden".to_owned(),
+        image: older.clone(),
+        ..CreateAliasRequest::default()
+    };
+    let alias = catalog.aliases().create_alias(alias).await.unwrap().into_inner();
+    assert_eq!(alias.alias.unwrap().version, Some(0));
+
+    for (name, reference) in [("by-fingerprint", &older[..12]), ("by-alias", "golden")] {
+        let made = create(&catalog, wanted(name, reference)).await.unwrap();
+        assert_eq!((holds(&made), made.auto_update), (0, false), "{name}");
+        assert_eq!(create(&catalog, wanted(name, reference)).await.unwrap(), made);
+    }
+    let other_version = CreateApplicationRequest {
+        version: Some(1),
+        ..wanted("contradiction", &older)
+    };
+    let status = create(&catalog, other_version).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
+    let follows = CreateApplicationRequest {
+        auto_update: Some(true),
+        ..wanted("follows", "golden")
+    };
+    assert_eq!(holds(&create(&catalog, follows).await.unwrap()), 0);
+
+    // One that is there takes the version of what it is given.
+    let newest = create(&catalog, wanted("newest", DEBIAN)).await.unwrap();
+    assert_eq!(holds(&newest), 1);
+    let to = Application {
+        image: "golden".to_owned(),
+        ..newest
+    };
+    assert_eq!(holds(&update(&catalog, to, &["image"]).await.unwrap()), 0);
+
+    next_version(&catalog, &["1.10", "1.11"]).await;
+    let held = ["by-fingerprint", "by-alias", "follows"];
+    let mut now = vec![];
+    for name in held {
+        now.push(holds(&get(&catalog, name).await));
+    }
+    assert_eq!(now, [0, 0, 2]);
 }

@@ -52,5 +52,12 @@ async fn a_deletion_is_asked_about_as_amc_does() -> anyhow::Result<()> {
     assert!(!said.contains("REMOVED"), "{said}");
     let list = standalone.ok(&["image", "list"]).await?;
     assert!(list.contains(" active "), "{list}");
+
+    // Force is about the image, and does not answer the question.
+    let forced = ["image", "delete", "debian/bookworm", "--force"];
+    let (said, code) = failure(&at_a_terminal(&standalone, &forced, "\n").await?);
+    assert_eq!(code, 0, "Enter is yes: {said}");
+    let list = standalone.ok(&["image", "list"]).await?;
+    assert_eq!(list.lines().count(), 1, "{list}");
     Ok(())
 }

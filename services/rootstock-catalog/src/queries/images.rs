@@ -412,17 +412,6 @@ pub(crate) async fn set_default(connection: &mut PgConnection, id: &str) -> Resu
     Ok(changed)
 }
 
-/// The id of the default image of a type.
-pub(crate) async fn default_of_type(
-    connection: &mut PgConnection,
-    image_type: &str,
-) -> Result<Option<String>, Failure> {
-    let id = sqlx::query_scalar!("SELECT id FROM images WHERE is_default AND type = $1", image_type)
-        .fetch_optional(connection)
-        .await?;
-    Ok(id)
-}
-
 /// Lets no image of a type become the default by itself any more when it turns active.
 pub(crate) async fn forget_wanted_defaults(
     connection: &mut PgConnection,

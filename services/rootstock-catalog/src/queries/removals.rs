@@ -7,7 +7,7 @@ use std::time::Duration;
 use rootstock_model::Digest;
 use sqlx::PgConnection;
 
-use super::{digest, work};
+use super::{digest, transfers, work};
 use crate::failure::Failure;
 
 /// How long after a claim was lost its worker may yet delete what it was handed: longer than the
@@ -128,7 +128,7 @@ pub(crate) async fn settle(connection: &mut PgConnection) -> Result<(), Failure>
     )
     .fetch_all(&mut *connection)
     .await?;
-    work::release_held(connection, &digests(&over)?).await
+    transfers::release_held(connection, &digests(&over)?).await
 }
 
 /// How long until there is something to do for a collection without anything else happening: a removal

@@ -1,6 +1,6 @@
 //! `AliasService`: the aliases that users make, beside those that come from remotes.
 
-use rootstock_model::{AliasName, ImageType};
+use rootstock_model::{AliasName, ImageType, reference::Narrowing};
 use rootstock_proto::{
     Error, Refusal, ResourceKind,
     catalog::v1::{
@@ -18,9 +18,11 @@ use crate::{
     failure::Failure,
     queries::{
         aliases::{self, Filter, Key, Target},
-        images, versions,
+        images,
+        resolve::Found,
+        versions,
     },
-    request::{self, PageStart, find_image, image_type},
+    request::{self, PageStart, find_version, image_type, required},
     writer::Writer,
 };
 
@@ -156,12 +158,17 @@ fn valid_name(field: &str, name: &str) -> Result<AliasName, Error> {
 
 async fn create(catalog: &Catalog, request: CreateAliasRequest) -> Result<Alias, Failure> {
     let name = valid_name("name", &request.name)?;
-    let wanted = image_type(request.r#type());
+    let narrowing = Narrowing {
+        image_type: image_type(request.r#type()),
+        architecture: None,
+    };
+    let reference = required(&request.image)?;
     let mut writer = Writer::begin(&catalog.pool).await?;
-    let image = find_image(writer.connection(), &request.image, wanted).await?;
+    let Found { image, pinned, .. } =
+        find_version(writer.connection(), reference, narrowing, request.version).await?;
     let target = Target {
         image_id: &image.id,
-        version: request.version,
+        version: request.version.or(pinned),
         description: &request.description,
     };
     check_pin(&mut writer, &image, target.version).await?;
@@ -177,7 +184,7 @@ async fn create(catalog: &Catalog, request: CreateAliasRequest) -> Result<Alias,
     .next();
     let operation = match held {
         // The same again is a retry; the answer is what is there.
-        Some(alias) if alias.image_id == image.id && alias.version == request.version => return Ok(alias),
+        Some(alias) if alias.image_id == image.id && alias.version == target.version => return Ok(alias),
         Some(_) if !request.replace => {
             return Err(Error::AlreadyExists {
                 kind: ResourceKind::Alias,

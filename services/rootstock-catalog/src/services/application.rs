@@ -1,6 +1,6 @@
 //! `ApplicationService`: consumers that hold one version of an image each (semantics §8).
 
-use rootstock_model::ApplicationName;
+use rootstock_model::{ApplicationName, reference::Narrowing};
 use rootstock_proto::{
     Error, Refusal, ResourceKind,
     catalog::v1::{
@@ -16,8 +16,8 @@ use tonic::{Request, Response};
 use crate::{
     Catalog,
     failure::Failure,
-    queries::{applications, images, versions, versions::VersionRow},
-    request::{self, PageStart, find_image, image_type},
+    queries::{applications, images, resolve::Found, versions, versions::VersionRow},
+    request::{self, PageStart, find_version, image_type},
     writer::Writer,
 };
 
@@ -104,14 +104,22 @@ async fn create(catalog: &Catalog, request: CreateApplicationRequest) -> Result<
         "" => return Err(Error::invalid("name", "is required").into()),
         name => name.parse().map_err(|error| Error::invalid("name", error))?,
     };
-    let auto_update = request.auto_update.unwrap_or(true);
     let mut writer = Writer::begin(&catalog.pool).await?;
-    let image = wanted_image(writer.connection(), &request.image, request.r#type()).await?;
+    let Found { image, pinned, .. } = wanted(
+        writer.connection(),
+        &request.image,
+        request.r#type(),
+        request.version,
+    )
+    .await?;
+    let number = request.version.or(pinned);
+    // Whoever names a version by its fingerprint, or an alias that stays at one, means just that.
+    let auto_update = request.auto_update.unwrap_or(pinned.is_none());
     if let Some(there) = find(writer.connection(), name.as_str()).await? {
         let version = there.version.as_ref().map(|version| version.number);
         let same = there.image_id == image.id
             && there.auto_update == auto_update
-            && (request.version.is_none() || request.version == version);
+            && (number.is_none() || number == version);
         // The same again is a retry; the answer is what is there.
         return match same {
             true => Ok(there),
@@ -122,7 +130,7 @@ async fn create(catalog: &Catalog, request: CreateApplicationRequest) -> Result<
             .into()),
         };
     }
-    let version = wanted_version(writer.connection(), &image, request.version).await?;
+    let version = wanted_version(writer.connection(), &image, number).await?;
     applications::insert(
         writer.connection(),
         name.as_str(),
@@ -143,22 +151,18 @@ async fn create(catalog: &Catalog, request: CreateApplicationRequest) -> Result<
     Ok(application)
 }
 
-/// The image that an application is to be of: any reference to it, or nothing for the default.
-async fn wanted_image(
+/// What an application is to be of: any reference to an image, or nothing for the default.
+async fn wanted(
     connection: &mut PgConnection,
     reference: &str,
     r#type: wire::ImageType,
-) -> Result<wire::Image, Failure> {
-    if !reference.is_empty() {
-        return find_image(connection, reference, image_type(r#type)).await;
-    }
-    let Some(wanted) = image_type(r#type) else {
-        let problem = "is required when no image is named: the default image of which type?";
-        return Err(Error::invalid("type", problem).into());
+    version: Option<i32>,
+) -> Result<Found, Failure> {
+    let narrowing = Narrowing {
+        image_type: image_type(r#type),
+        architecture: None,
     };
-    let id = images::default_of_type(connection, wanted.as_str()).await?;
-    let found = images::by_ids(connection, id.as_slice()).await?.pop();
-    found.ok_or_else(|| Error::not_found(ResourceKind::Image, format!("default {wanted}")).into())
+    find_version(connection, reference, narrowing, version).await
 }
 
 /// The version that is to be held: one that is stored and shown.
@@ -226,10 +230,10 @@ impl Mask {
 
 async fn update(catalog: &Catalog, request: UpdateApplicationRequest) -> Result<Application, Failure> {
     let mask = Mask::parse(request.update_mask.as_ref())?;
-    let wanted = request.application.unwrap_or_default();
+    let to = request.application.unwrap_or_default();
     let mut writer = Writer::begin(&catalog.pool).await?;
-    let there = by_name(writer.connection(), &wanted.name).await?;
-    if !wanted.etag.is_empty() && wanted.etag != there.etag {
+    let there = by_name(writer.connection(), &to.name).await?;
+    if !to.etag.is_empty() && to.etag != there.etag {
         return Err(Error::StaleEtag {
             kind: ResourceKind::Application,
             name: there.name,
@@ -237,27 +241,37 @@ async fn update(catalog: &Catalog, request: UpdateApplicationRequest) -> Result<
         .into());
     }
     let auto_update = if mask.auto_update {
-        wanted.auto_update
+        to.auto_update
     } else {
         there.auto_update
     };
-    let image = match (mask.image, there.image_id.is_empty()) {
-        (true, _) => Some(wanted_image(writer.connection(), &wanted.image, wanted.r#type()).await?),
-        (false, false) => images::by_ids(writer.connection(), std::slice::from_ref(&there.image_id))
-            .await?
-            .pop(),
-        (false, true) => None,
-    };
-    let number = wanted
+    let number = to
         .version
         .as_ref()
         .map(|version| version.number)
         .filter(|_| mask.version);
+    let (image, pinned) = match (mask.image, there.image_id.is_empty()) {
+        (true, _) => {
+            let found = wanted(writer.connection(), &to.image, to.r#type(), number).await?;
+            (Some(found.image), found.pinned)
+        }
+        (false, false) => {
+            let ids = std::slice::from_ref(&there.image_id);
+            (images::by_ids(writer.connection(), ids).await?.pop(), None)
+        }
+        (false, true) => (None, None),
+    };
+    let number = number.or(pinned);
     let is_other_image = image.as_ref().is_some_and(|image| image.id != there.image_id);
     let starts_following = auto_update && !there.auto_update;
     let moves = match &image {
         // What follows holds what is shown; an image that shows nothing leaves it where it is.
-        Some(image) => mask.version || is_other_image || starts_following && image.current_version.is_some(),
+        Some(image) => {
+            number.is_some()
+                || mask.version
+                || is_other_image
+                || starts_following && image.current_version.is_some()
+        }
         None => mask.version,
     };
     let version = match (moves, &image) {

@@ -25,7 +25,7 @@ use crate::{
     failure::Failure,
     queries::{
         remotes::{self, RemoteRow},
-        snapshots, sync_runs, versions, work,
+        snapshots, sync_runs, transfers, versions, work,
     },
     request::{self, PageStart},
     writer::Writer,
@@ -164,7 +164,7 @@ impl RemoteService for Remotes {
         let some = |text: &'_ str| (!text.is_empty()).then(|| text.to_owned());
         let (remote, image_id) = (some(&request.remote), some(&request.image_id));
         let mut connection = self.0.pool.acquire().await.map_err(Failure::from)?;
-        let mut rows = work::list_transfers(
+        let mut rows = transfers::list_transfers(
             &mut connection,
             remote.as_deref(),
             image_id.as_deref(),
@@ -186,7 +186,7 @@ impl RemoteService for Remotes {
     }
 }
 
-pub(super) fn transfer(row: work::TransferRow) -> wire::Transfer {
+pub(super) fn transfer(row: transfers::TransferRow) -> wire::Transfer {
     wire::Transfer {
         sha256: row.sha256.to_hex(),
         size_bytes: row.size_bytes,
@@ -253,7 +253,7 @@ async fn delete(catalog: &Catalog, name: &str) -> Result<(), Failure> {
     for (version, image_id) in &orphans.lost_versions {
         activation::remove_versions(&mut writer, image_id, &[*version]).await?;
     }
-    work::remove_unwanted_transfers(writer.connection(), &orphans.lost_blobs).await?;
+    transfers::remove_unwanted_transfers(writer.connection(), &orphans.lost_blobs).await?;
     work::remove_of_remote(writer.connection(), row.id).await?;
     remotes::delete(writer.connection(), row.id).await?;
     writer.remote(ChangeOperation::Deleted, row.remote);
@@ -318,7 +318,7 @@ async fn revive(writer: &mut Writer, remote_id: i64, traceparent: &str) -> Resul
         writer.image(&version.image_id, ChangeOperation::Updated);
     }
     let waiting = versions::queued_blobs(writer.connection(), remote_id).await?;
-    work::revive(writer.connection(), &waiting, traceparent).await?;
+    transfers::revive(writer.connection(), &waiting, traceparent).await?;
     let files: Vec<_> = failed.into_iter().map(|version| version.files).collect();
     activation::request_blobs(writer, &files, traceparent).await?;
     Ok(())

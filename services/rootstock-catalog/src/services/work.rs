@@ -29,7 +29,7 @@ use crate::{
     metrics,
     queries::{
         blobs::{self, Combination},
-        remotes, settings, sync_runs, versions, webhooks,
+        remotes, settings, sync_runs, transfers, versions, webhooks,
         work::{self, Held, Lease},
     },
     snapshot::{self, Submission},
@@ -133,7 +133,7 @@ impl WorkService for Works {
     ) -> Result<Response<SaveJournalResponse>, tonic::Status> {
         let request = request.into_inner();
         let mut connection = self.catalog.pool.acquire().await.map_err(Failure::from)?;
-        work::save_journal(
+        transfers::save_journal(
             &mut connection,
             lease(request.lease),
             &request.journal,
@@ -412,7 +412,7 @@ pub(super) async fn record_blob(
     blobs::record_combinations(writer.connection(), facts).await?;
     work::remove(writer.connection(), lease.work_id).await?;
     let roots = versions::roots_after(writer.connection(), sha256).await?;
-    work::release_held(writer.connection(), &roots).await?;
+    transfers::release_held(writer.connection(), &roots).await?;
     activation::settle(writer, &[*sha256]).await
 }
 
@@ -490,7 +490,7 @@ async fn fail(catalog: &Catalog, request: FailRequest) -> Result<(), Failure> {
 /// The versions that wait for this work cannot be had, until somebody asks for it to be tried again.
 async fn give_up(writer: &mut Writer, kind: WorkKind, subject: &str, error: &str) -> Result<(), Failure> {
     let blob = match kind {
-        WorkKind::Verify => work::subject_pair(subject).map(|(_, root)| root),
+        WorkKind::Verify => transfers::subject_pair(subject).map(|(_, root)| root),
         _ => Some(subject_blob(subject)?),
     };
     let blobs: Vec<Digest> = blob.into_iter().collect();
@@ -507,5 +507,5 @@ async fn give_up(writer: &mut Writer, kind: WorkKind, subject: &str, error: &str
         .map(|(sha256, ..)| *sha256)
         .filter(|sha256| !blobs.contains(sha256))
         .collect();
-    work::remove_unwanted_transfers(writer.connection(), &others).await
+    transfers::remove_unwanted_transfers(writer.connection(), &others).await
 }

@@ -13,7 +13,7 @@ use super::subject;
 use crate::{
     Catalog, activation,
     failure::Failure,
-    queries::{images, versions, versions::VersionRow, work},
+    queries::{images, transfers, versions, versions::VersionRow},
     writer::Writer,
 };
 
@@ -73,7 +73,7 @@ async fn delete_versions(
     let files = rows.iter().flat_map(|row| &row.version.artifacts);
     let digests: Result<Vec<Digest>, _> = files.map(|artifact| artifact.sha256.parse()).collect();
     let digests = digests.map_err(|_| Failure::Corrupt(format!("artifacts of image {}", image.id)))?;
-    work::remove_unwanted_transfers(writer.connection(), &digests).await
+    transfers::remove_unwanted_transfers(writer.connection(), &digests).await
 }
 
 fn refuse(image: &wire::Image, version: Option<i32>, objection: Objection) -> Error {

@@ -21,7 +21,7 @@ use crate::{
     queries::{
         aliases::{self, Filter},
         remotes::{self, RemoteRow},
-        settings,
+        settings, transfers,
         versions::{self, VersionRow},
         work,
     },
@@ -48,7 +48,7 @@ pub(super) async fn explain(
         )
     });
     let ignored = versions::ignored_of_image(&mut connection, &image.id).await?;
-    let transfers: Vec<_> = work::list_transfers(&mut connection, None, Some(&image.id), "", MAX_ROWS)
+    let transfers: Vec<_> = transfers::list_transfers(&mut connection, None, Some(&image.id), "", MAX_ROWS)
         .await?
         .into_iter()
         .map(remote::transfer)

@@ -1,6 +1,6 @@
 //! `FetchImage`: bring here what is only listed.
 
-use rootstock_model::{Status, reference::Reference};
+use rootstock_model::{Status, reference::Narrowing};
 use rootstock_proto::{
     Error, Refusal, ResourceKind,
     catalog::v1::{self as wire, ChangeOperation, FetchImageRequest, FetchImageResponse},
@@ -11,11 +11,12 @@ use crate::{
     Catalog, activation,
     failure::Failure,
     queries::{
-        images, settings,
+        images,
+        resolve::Found,
+        settings, transfers,
         versions::{self, VersionRow},
-        work,
     },
-    request::{find_image, image_type},
+    request::{find_version, image_type, required},
     writer::Writer,
 };
 
@@ -24,24 +25,23 @@ pub(super) async fn image(
     catalog: &Catalog,
     request: FetchImageRequest,
 ) -> Result<FetchImageResponse, Failure> {
-    let wanted = image_type(request.r#type());
+    let narrowing = Narrowing {
+        image_type: image_type(request.r#type()),
+        architecture: None,
+    };
+    let reference = required(&request.image)?;
     let mut writer = Writer::begin(&catalog.pool).await?;
-    let image = find_image(writer.connection(), &request.image, wanted).await?;
+    let Found { image, pinned, .. } =
+        find_version(writer.connection(), reference, narrowing, request.version).await?;
     let rows = super::newest_first(versions::of_image(writer.connection(), &image.id).await?);
-    let exact = is_fingerprint(&image, &request.image);
-    let row = choose(
-        &image,
-        rows,
-        request.version,
-        exact.then_some(request.image.as_str()),
-    )?;
+    let row = choose(&image, rows, request.version.or(pinned))?;
     let number = row.version.number;
     if matches!(
         row.version.status(),
         wire::Status::Available | wire::Status::Error
     ) {
-        // Only what was asked for by a name follows; what was by its fingerprint is just that.
-        let follows = !exact && settings::load(writer.connection()).await?.auto_update_cached;
+        // Only what was asked for by a name follows; a fingerprint or a pinned alias means just that version.
+        let follows = pinned.is_none() && settings::load(writer.connection()).await?.auto_update_cached;
         queue(&mut writer, &image, &row, follows, request.public).await?;
     }
     writer.commit().await?;
@@ -58,30 +58,10 @@ pub(super) async fn image(
     })
 }
 
-/// Whether an image was asked for by a fingerprint rather than by a name of its own.
-fn is_fingerprint(image: &wire::Image, reference: &str) -> bool {
-    Reference::parse(reference).fingerprints.is_some()
-        && reference != image.id
-        && reference != image.name
-        && !image.aliases.iter().any(|alias| alias == reference)
-}
-
-/// The version asked for, by its number or fingerprint; else the one that the image is held at, or the
+/// The version asked for; else the one that the image is held at, or the
 /// newest that can be had.
-fn choose(
-    image: &wire::Image,
-    rows: Vec<VersionRow>,
-    number: Option<i32>,
-    fingerprint: Option<&str>,
-) -> Result<VersionRow, Error> {
+fn choose(image: &wire::Image, rows: Vec<VersionRow>, number: Option<i32>) -> Result<VersionRow, Error> {
     let name = &image.name;
-    if let (None, Some(fingerprint)) = (number, fingerprint) {
-        let fingerprint = fingerprint.to_ascii_lowercase();
-        let row = rows
-            .into_iter()
-            .find(|row| row.version.fingerprint.starts_with(&fingerprint));
-        return row.ok_or_else(|| Error::not_found(ResourceKind::Version, fingerprint));
-    }
     match number.or(image.hold.as_ref().map(|hold| hold.version)) {
         Some(number) => {
             let row = rows.into_iter().find(|row| row.version.number == number);
@@ -128,7 +108,7 @@ async fn queue(
     writer.version(row.id, ChangeOperation::Updated);
     writer.image(&image.id, ChangeOperation::Updated);
     let traceparent = current_traceparent().unwrap_or_default();
-    work::revive(writer.connection(), &digests, &traceparent).await?;
+    transfers::revive(writer.connection(), &digests, &traceparent).await?;
     activation::request_blobs(writer, &[digests], &traceparent).await?;
     Ok(())
 }

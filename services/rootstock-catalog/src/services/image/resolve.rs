@@ -2,8 +2,8 @@
 //! side ([`crate::uses`]).
 
 use rootstock_model::{
-    ImageType, plan,
-    reference::{Narrowing, ReferenceKind},
+    ImageType,
+    reference::Narrowing,
     requirements::{self, HostFacts},
 };
 use rootstock_proto::{
@@ -18,7 +18,7 @@ use crate::{
     Catalog,
     failure::Failure,
     queries::resolve::Found,
-    request::{self, ambiguous, find_image, image_type},
+    request::{self, find_image, find_version, image_type},
 };
 
 /// Where every gateway serves a blob, below its base URL.
@@ -32,26 +32,15 @@ pub(super) async fn resolve(
         image_type: image_type(request.r#type()),
         architecture: request::architecture(&request.architecture)?,
     };
-    if request.image.is_empty() && narrowing.image_type.is_none() {
-        let what = "is required when no image is named: the default image is one of each type";
-        return Err(Error::invalid("type", what).into());
-    }
     let mut connection = catalog.pool.acquire().await?;
-    let found = request::find(&mut connection, &request.image, narrowing, request.version).await?;
+    let found = find_version(&mut connection, &request.image, narrowing, request.version).await?;
     drop(connection);
     let Found {
         image,
         version,
         pinned,
         candidate,
-    } = choose(&request, narrowing, found)?;
-    if let (ReferenceKind::Fingerprint, Some(number), Some(pinned)) =
-        (candidate.kind, request.version, pinned)
-        && number != pinned
-    {
-        let what = format!("is {number}, and the fingerprint is that of version {pinned}");
-        return Err(Error::invalid("version", what).into());
-    }
+    } = found;
     let number = request.version.or(pinned).or(image.current_version);
     let version = usable(&image, number, version)?;
     let properties = || {
@@ -87,61 +76,6 @@ pub(super) async fn resolve(
         image: Some(image),
         version: Some(version),
     })
-}
-
-/// The one that is meant. A fingerprint is that of one content: which of several images or versions
-/// that have it is answered makes no difference to what an instance is made of, so the first image
-/// is, and of it what can be used, the newest if there are several.
-fn choose(
-    request: &ResolveImageRequest,
-    narrowing: Narrowing,
-    mut found: Vec<Found>,
-) -> Result<Found, Error> {
-    let by_fingerprint = found
-        .iter()
-        .all(|found| found.candidate.kind == ReferenceKind::Fingerprint);
-    if by_fingerprint {
-        if found.iter().any(|found| found.pinned == request.version) {
-            found.retain(|found| found.pinned == request.version);
-        }
-        found.sort_by(|a, b| usability(b).cmp(&usability(a)).then_with(|| newest_first(a, b)));
-        let fingerprint = |found: &Found| found.version.as_ref().map(|version| version.fingerprint.clone());
-        let first = found.first().and_then(fingerprint);
-        if found.iter().all(|found| fingerprint(found) == first) {
-            found.truncate(1);
-        }
-    } else {
-        found.dedup_by(|a, b| a.image.id == b.image.id);
-    }
-    match found.len() {
-        0 if request.image.is_empty() => {
-            let name = format!("(the default {narrowing})");
-            Err(Error::not_found(ResourceKind::Image, name))
-        }
-        0 => Err(Error::not_found(ResourceKind::Image, &request.image)),
-        1 => Ok(found.swap_remove(0)),
-        _ => Err(ambiguous(&request.image, found.iter().map(|found| &found.image))),
-    }
-}
-
-fn usability(found: &Found) -> bool {
-    let version = found.version.as_ref();
-    version.is_some_and(|version| version.status() == wire::Status::Active && !version.hidden)
-}
-
-/// Images in the order of their making, versions from the newest on.
-fn newest_first(a: &Found, b: &Found) -> std::cmp::Ordering {
-    let key = |found: &Found| {
-        let version = found.version.as_ref();
-        version.map_or((0, String::new()), |version| {
-            (version.number, version.serial.clone())
-        })
-    };
-    let ((a_number, a_serial), (b_number, b_serial)) = (key(a), key(b));
-    a.image
-        .id
-        .cmp(&b.image.id)
-        .then_with(|| plan::order((b_number, &b_serial), (a_number, &a_serial)))
 }
 
 /// The version, when an instance can be made of it.

@@ -12,7 +12,7 @@ use crate::{
     Catalog,
     failure::Failure,
     queries::{
-        expiry, images, settings, versions,
+        expiry, images, settings, transfers, versions,
         work::{self, Lease},
     },
     services::image::release_holds,
@@ -82,7 +82,7 @@ async fn expire_cached(catalog: &Catalog, lease: Lease) -> Result<i64, Failure> 
         writer.image(&version.image_id, ChangeOperation::Updated);
     }
     let files = expiry::files(writer.connection(), &ids).await?;
-    work::remove_unwanted_transfers(writer.connection(), &files).await?;
+    transfers::remove_unwanted_transfers(writer.connection(), &files).await?;
     writer.commit().await?;
     Ok(count(expired.len()))
 }

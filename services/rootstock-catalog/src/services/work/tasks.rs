@@ -16,7 +16,7 @@ use crate::{
     queries::{
         remotes, settings,
         sync_runs::{self, PlanTarget},
-        uploads, webhooks,
+        transfers, uploads, webhooks,
         work::{self, Claimed},
     },
     services::import::ABANDONED_AFTER,
@@ -131,7 +131,7 @@ async fn poll(connection: &mut PgConnection, piece: &Claimed) -> Result<Option<T
 
 async fn transfer(connection: &mut PgConnection, piece: &Claimed) -> Result<Option<Task>, Failure> {
     let sha256 = subject_blob(&piece.subject)?;
-    let sources = work::sources(connection, &sha256).await?;
+    let sources = transfers::sources(connection, &sha256).await?;
     let mut ids: Vec<i64> = sources.iter().map(|source| source.remote_id).collect();
     ids.dedup();
     let remotes = remotes::by_ids(connection, &ids).await?;
@@ -149,7 +149,7 @@ async fn transfer(connection: &mut PgConnection, piece: &Claimed) -> Result<Opti
     if sources.is_empty() {
         return Ok(None);
     }
-    let metadata = work::metadata_of_root(connection, &sha256).await?;
+    let metadata = transfers::metadata_of_root(connection, &sha256).await?;
     Ok(Some(Task::Transfer(wire::TransferTask {
         sha256: digest_bytes(&sha256),
         sources,
@@ -159,7 +159,7 @@ async fn transfer(connection: &mut PgConnection, piece: &Claimed) -> Result<Opti
 }
 
 fn verify(piece: &Claimed) -> Result<Option<Task>, Failure> {
-    let pair = work::subject_pair(&piece.subject);
+    let pair = transfers::subject_pair(&piece.subject);
     let (metadata, root) =
         pair.ok_or_else(|| Failure::Corrupt(format!("verification of {:?}", piece.subject)))?;
     Ok(Some(Task::Verify(wire::VerifyTask {
@@ -185,7 +185,7 @@ async fn sweep(connection: &mut PgConnection, min_age: Duration) -> Result<Task,
     let min_object_age = min_age.max(settings::load(connection).await?.deletion_grace);
     uploads::remove_abandoned(connection, ABANDONED_AFTER).await?;
     Ok(Task::Sweep(wire::SweepTask {
-        live_uploads: work::live_uploads(connection).await?,
+        live_uploads: transfers::live_uploads(connection).await?,
         min_age: prost_types::Duration::try_from(min_age).ok(),
         min_object_age: prost_types::Duration::try_from(min_object_age).ok(),
     }))

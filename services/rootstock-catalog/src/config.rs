@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 pub struct CatalogConfig {
     /// `postgres://user:password@host:port/database`. Standalone fills it in by itself.
     pub database_url: Secret,
-    /// Connections to the database, at least 1; one more listens for changes.
+    /// Connections to the database, at least 1. One more listens for changes, and up to two
+    /// more look up what is to be resolved.
     pub database_connections: u32,
     /// How long a worker holds work without a heartbeat: what a crashed worker had is another's
     /// after this long.

@@ -13,6 +13,7 @@ mod config;
 mod failure;
 mod feed;
 mod follow;
+mod lookup;
 mod maintenance;
 mod metrics;
 mod plan_message;
@@ -59,6 +60,7 @@ pub use failure::StartError;
 
 use crate::{
     feed::Feed,
+    lookup::Lookup,
     retry::RetryPolicy,
     services::{Aliases, Applications, Blobs, Images, Imports, Remotes, Settings, Watches, Webhooks, Works},
     uses::Uses,
@@ -84,6 +86,7 @@ struct Catalog {
     pool: PgPool,
     feed: Arc<Feed>,
     uses: Arc<Uses>,
+    lookup: Arc<Lookup>,
     lease_duration: Duration,
     sweep_interval: Duration,
     sweep_min_age: Duration,
@@ -132,6 +135,7 @@ pub async fn run(
         pool: pool.clone(),
         feed: feed.clone(),
         uses: Arc::default(),
+        lookup: Arc::new(Lookup::new(pool.clone())),
         lease_duration: config.lease_duration,
         sweep_interval: config.sweep_interval,
         sweep_min_age: config.sweep_min_age,

@@ -105,7 +105,8 @@ pub(crate) async fn find_image(
         image_type: wanted,
         architecture: None,
     };
-    let mut found = find(connection, required(reference)?, narrowing, None).await?;
+    let found = resolve::find(connection, &Reference::parse(required(reference)?), None).await?;
+    let mut found = narrow(found, narrowing);
     // A fingerprint may be that of several versions of one image.
     found.dedup_by(|a, b| a.image.id == b.image.id);
     match found.len() {
@@ -119,24 +120,37 @@ pub(crate) async fn find_image(
 /// A fingerprint and a pinned alias name a version as well ([`Found::pinned`]).
 ///
 /// # Errors
-/// `INVALID_ARGUMENT` where neither image nor type is named, and for a fingerprint with the number of another
-/// version; `NOT_FOUND`; `FAILED_PRECONDITION` (AMBIGUOUS) that lists the candidates.
+/// As [`meant`].
 pub(crate) async fn find_version(
     connection: &mut PgConnection,
     reference: &str,
     narrowing: Narrowing,
     version: Option<i32>,
 ) -> Result<Found, Failure> {
+    let found = resolve::find(connection, &Reference::parse(reference), version).await?;
+    Ok(meant(reference, narrowing, version, found)?)
+}
+
+/// The one of what a reference may mean that it means.
+///
+/// # Errors
+/// `INVALID_ARGUMENT` where neither image nor type is named, and for a fingerprint with the number of another
+/// version; `NOT_FOUND`; `FAILED_PRECONDITION` (AMBIGUOUS) that lists the candidates.
+pub(crate) fn meant(
+    reference: &str,
+    narrowing: Narrowing,
+    version: Option<i32>,
+    found: Vec<Found>,
+) -> Result<Found, Error> {
     if reference.is_empty() && narrowing.image_type.is_none() {
         let what = "is required when no image is named: the default image is one of each type";
-        return Err(Error::invalid("type", what).into());
+        return Err(Error::invalid("type", what));
     }
-    let found = find(connection, reference, narrowing, version).await?;
-    let found = choose(reference, narrowing, version, found)?;
+    let found = choose(reference, narrowing, version, narrow(found, narrowing))?;
     match (found.candidate.kind, version, found.pinned) {
         (ReferenceKind::Fingerprint, Some(number), Some(pinned)) if number != pinned => {
             let what = format!("is {number}, and the fingerprint is that of version {pinned}");
-            Err(Error::invalid("version", what).into())
+            Err(Error::invalid("version", what))
         }
         _ => Ok(found),
     }
@@ -199,20 +213,14 @@ fn newest_first(a: &Found, b: &Found) -> std::cmp::Ordering {
 }
 
 /// What a reference means, narrowed: several when it is ambiguous, those of one image together.
-async fn find(
-    connection: &mut PgConnection,
-    reference: &str,
-    narrowing: Narrowing,
-    version: Option<i32>,
-) -> Result<Vec<Found>, Failure> {
-    let found = resolve::find(connection, &Reference::parse(reference), version).await?;
+fn narrow(found: Vec<Found>, narrowing: Narrowing) -> Vec<Found> {
     let candidates: Vec<_> = found.iter().map(|found| found.candidate).collect();
     let chosen = reference::choose(&candidates, narrowing);
     let found = found.into_iter().enumerate();
-    Ok(found
+    found
         .filter(|(position, _)| chosen.contains(position))
         .map(|(_, found)| found)
-        .collect())
+        .collect()
 }
 
 /// How many candidates an ambiguous reference is answered with.

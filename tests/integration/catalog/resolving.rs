@@ -1,5 +1,7 @@
 //! What a reference resolves to, and what is answered when it does not.
 
+use std::time::Duration;
+
 use rootstock_model::{ImageType, RootFtype, snapshot::OfferedImage};
 use rootstock_proto::{
     Error, Refusal,
@@ -10,6 +12,7 @@ use rootstock_proto::{
 };
 use rootstock_tests::catalog::{TestCatalog, config};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+use tonic::Code;
 
 use super::{
     offers::{fingerprint, image, snapshot},
@@ -506,4 +509,71 @@ async fn uses_are_noted_on_the_side_and_kept_when_the_catalog_ends() {
         rootstock_tests::catalog::content(&database.url).await.unwrap(),
         before
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_many_at_once_each_is_answered_with_its_own() {
+    let (database, catalog) = start().await;
+    catalog.add_remote(remote("images")).await.unwrap();
+    let names: Vec<String> = (0..20).map(|number| format!("debian:{number}")).collect();
+    let offered = names
+        .iter()
+        .map(|name| image(name, &[&format!("alias/{name}")], &["1"]));
+    catalog.offer(&snapshot(offered.collect())).await.unwrap();
+    catalog.store_all(fingerprint).await.unwrap();
+    let fingerprint_of = catalog.image(&names[3]).await.unwrap().fingerprint;
+
+    for round in 0..10 {
+        let mut calls = tokio::task::JoinSet::new();
+        for number in 0..100 {
+            let name = names[number % names.len()].clone();
+            let (reference, expected) = match number % 5 {
+                0 => (format!("alias/{name}"), Ok(name)),
+                1 => (format!("alias/{name}/amd64"), Ok(name)),
+                2 => (name.clone(), Ok(name)),
+                3 => (fingerprint_of.clone(), Ok(names[3].clone())),
+                _ => (format!("nothing/{number}"), Err(Code::NotFound)),
+            };
+            let mut images = catalog.images();
+            let call = async move {
+                let answer = images.resolve_image(ask(&reference)).await;
+                let name = answer.map(|answer| answer.into_inner().image.unwrap().name);
+                assert_eq!(name.map_err(|status| status.code()), expected, "{reference}");
+            };
+            // Some callers go away before they are answered, which is nothing to the others.
+            if number % 7 == 0 {
+                let patience = Duration::from_micros(200 * u64::try_from(number).unwrap());
+                calls.spawn(async move { drop(tokio::time::timeout(patience, call).await) });
+            } else {
+                calls.spawn(call);
+            }
+            // So do connections.
+            if number == 50 && round % 3 == 0 {
+                let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                     WHERE datname = current_database() AND application_name = 'rootstock-lookup'";
+                sql(&database.url, end.to_owned()).await;
+            }
+        }
+        while let Some(ended) = calls.join_next().await {
+            ended.unwrap();
+        }
+    }
+
+    // Whatever was committed before a call is in its answer.
+    let mut aliases = catalog.aliases();
+    for number in 0..50 {
+        let to = &names[number % names.len()];
+        let alias = CreateAliasRequest {
+            name: "moving".to_owned(),
+            image: to.clone(),
+            replace: true,
+            ..CreateAliasRequest::default()
+        };
+        aliases.create_alias(alias).await.unwrap();
+        let (one, other) = tokio::join!(
+            resolved(&catalog, ask("moving")),
+            resolved(&catalog, ask("moving"))
+        );
+        assert_eq!((&one.0, &other.0), (to, to));
+    }
 }

@@ -1,10 +1,10 @@
-//! What a reference may mean, in one round trip: images, each with the version that would be used
+//! What references may mean, in one round trip: images, each with the version that would be used
 //! of it and that version's files.
 
 use std::collections::BTreeMap;
 
 use rootstock_model::{
-    ImageType,
+    Digest, ImageType,
     reference::{Candidate, Reference, ReferenceKind},
 };
 use rootstock_proto::{catalog::v1 as wire, convert};
@@ -14,6 +14,7 @@ use super::{digest, image_type, images::ImageRow, wire_status};
 use crate::failure::Failure;
 
 /// Something that a reference may mean.
+#[derive(Debug)]
 pub(crate) struct Found {
     pub candidate: Candidate,
     pub image: wire::Image,
@@ -24,33 +25,91 @@ pub(crate) struct Found {
     pub version: Option<wire::Version>,
 }
 
-/// Looks up what a reference may mean; `version` is the number of the version that is wanted of
-/// whatever it is. Answers in the order of kind, image and number.
-///
-/// Every resolve comes by here. Postgres is to plan it once per connection: planning takes ten times
-/// as long as the rest. It keeps a plan only while that is no worse than one made for the arguments,
-/// and goes on comparing with what such plans cost when the catalog was smaller; so it must not see
-/// the arguments, and they stand in subqueries. What hangs on an image is looked up for each, by its
-/// key.
+/// A reference as it is looked up, and the number of the version that is wanted of whatever it is.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    text: String,
+    alias: Option<(String, &'static str)>,
+    fingerprints: Option<(Digest, Digest)>,
+    version: Option<i32>,
+}
+
+impl Asked {
+    pub(crate) fn new(reference: &Reference<'_>, version: Option<i32>) -> Self {
+        Self {
+            text: reference.text.to_owned(),
+            alias: reference
+                .alias_of_architecture
+                .map(|(alias, architecture)| (alias.to_owned(), architecture.kernel_name())),
+            fingerprints: reference.fingerprints,
+            version,
+        }
+    }
+}
+
+/// Looks up what a reference may mean. Answers in the order of kind, image and number.
 pub(crate) async fn find(
     connection: &mut PgConnection,
     reference: &Reference<'_>,
     version: Option<i32>,
 ) -> Result<Vec<Found>, Failure> {
-    let (alias, architecture) = reference.alias_of_architecture.unzip();
-    let (first, last) = reference.fingerprints.unzip();
+    let found = find_all(connection, &[Asked::new(reference, version)]).await?;
+    Ok(found.into_iter().flatten().collect())
+}
+
+/// Looks up what each of these may mean, in the order of kind, image and number.
+///
+/// Every resolve comes by here. Postgres is to plan it once per connection: planning takes ten times
+/// as long as the rest. It keeps a plan only while that is no worse than one made for the arguments,
+/// and goes on comparing with what such plans cost when the catalog was smaller; so it must not see
+/// the arguments, and they stand in subqueries. What hangs on a reference or an image is looked up for
+/// each, by its key.
+pub(crate) async fn find_all(
+    connection: &mut PgConnection,
+    asked: &[Asked],
+) -> Result<Vec<Vec<Found>>, Failure> {
+    let texts: Vec<&str> = asked.iter().map(|asked| asked.text.as_str()).collect();
+    let aliases: Vec<Option<&str>> = asked
+        .iter()
+        .map(|asked| asked.alias.as_ref().map(|(alias, _)| alias.as_str()))
+        .collect();
+    let architectures: Vec<Option<&str>> = asked
+        .iter()
+        .map(|asked| asked.alias.as_ref().map(|(_, architecture)| *architecture))
+        .collect();
+    let first: Vec<Option<&[u8]>> = asked
+        .iter()
+        .map(|asked| {
+            asked
+                .fingerprints
+                .as_ref()
+                .map(|(first, _)| &first.as_bytes()[..])
+        })
+        .collect();
+    let last: Vec<Option<&[u8]>> = asked
+        .iter()
+        .map(|asked| asked.fingerprints.as_ref().map(|(_, last)| &last.as_bytes()[..]))
+        .collect();
+    let versions: Vec<Option<i32>> = asked.iter().map(|asked| asked.version).collect();
     let rows = sqlx::query!(
-        r#"WITH found AS MATERIALIZED (
-               SELECT id, 0 AS kind, NULL::integer AS pinned FROM images WHERE id = (SELECT $1::text) AND status <> 4
-               UNION ALL SELECT id, 1, NULL FROM images WHERE name = (SELECT $1::text) AND status <> 4
-               UNION ALL SELECT image_id, 2, version FROM aliases WHERE name = (SELECT $1::text)
-               UNION ALL SELECT image_id, 3, version FROM aliases WHERE name = (SELECT $2::text) AND architecture = (SELECT $3::text)
-               UNION ALL (SELECT image_id, 4, number FROM versions
-                          WHERE fingerprint BETWEEN (SELECT $4::bytea) AND (SELECT $5::bytea) AND status <> 4
-                          LIMIT 20)
-               UNION ALL SELECT id, 5, NULL FROM images WHERE is_default AND (SELECT $1::text) = ''
+        r#"WITH asked AS MATERIALIZED (
+               SELECT * FROM unnest((SELECT $1::text[]), (SELECT $2::text[]), (SELECT $3::text[]),
+                                    (SELECT $4::bytea[]), (SELECT $5::bytea[]), (SELECT $6::integer[]))
+               WITH ORDINALITY AS asked (text, alias, architecture, first, last, version, position)
+           ), found AS MATERIALIZED (
+               SELECT a.position, a.version, meant.id, meant.kind, meant.pinned
+               FROM asked a CROSS JOIN LATERAL (
+                   SELECT id, 0 AS kind, NULL::integer AS pinned FROM images WHERE id = a.text AND status <> 4
+                   UNION ALL SELECT id, 1, NULL FROM images WHERE name = a.text AND status <> 4
+                   UNION ALL SELECT image_id, 2, version FROM aliases WHERE name = a.text
+                   UNION ALL SELECT image_id, 3, version FROM aliases WHERE name = a.alias AND architecture = a.architecture
+                   UNION ALL (SELECT image_id, 4, number FROM versions
+                              WHERE fingerprint BETWEEN a.first AND a.last AND status <> 4
+                              LIMIT 20)
+                   UNION ALL SELECT id, 5, NULL FROM images WHERE is_default AND a.text = ''
+               ) AS meant
            )
-           SELECT f.kind AS "kind!", f.pinned, d.id AS "id!", d.name AS "name!", d.type AS "image_type!",
+                   SELECT f.position AS "position!", f.kind AS "kind!", f.pinned, d.id AS "id!", d.name AS "name!", d.type AS "image_type!",
                d.architecture AS "architecture!", d.status AS "status!", d.is_default AS "is_default!",
                d.immutable AS "immutable!", d.public AS "public!", d.cached AS "cached!",
                d.source_product AS "source_product!",
@@ -68,7 +127,7 @@ pub(crate) async fn find(
            CROSS JOIN LATERAL (SELECT * FROM image_details WHERE id = f.id AND status <> 4 LIMIT 1) AS d
            LEFT JOIN LATERAL (
                SELECT * FROM versions
-               WHERE image_id = d.id AND number = coalesce((SELECT $6::integer), f.pinned, d.newest_version) AND status <> 4
+               WHERE image_id = d.id AND number = coalesce(f.version, f.pinned, d.newest_version) AND status <> 4
                LIMIT 1
            ) AS v ON true
            LEFT JOIN LATERAL (
@@ -76,17 +135,17 @@ pub(crate) async fn find(
                    array_agg(size_bytes ORDER BY position) AS sizes
                FROM artifacts WHERE version_id = v.id
            ) AS files ON true
-           ORDER BY f.kind, d.id, v.number"#,
-        reference.text,
-        alias,
-        architecture.map(|architecture| architecture.kernel_name()),
-        first.as_ref().map(|first| &first.as_bytes()[..]),
-        last.as_ref().map(|last| &last.as_bytes()[..]),
-        version,
+           ORDER BY f.position, f.kind, d.id, v.number"#,
+        &texts as &[&str],
+        &aliases as &[Option<&str>],
+        &architectures as &[Option<&str>],
+        &first as &[Option<&[u8]>],
+        &last as &[Option<&[u8]>],
+        &versions as &[Option<i32>],
     )
     .fetch_all(connection)
     .await?;
-    let mut found = Vec::with_capacity(rows.len());
+    let mut found: Vec<Vec<Found>> = asked.iter().map(|_| vec![]).collect();
     for row in rows {
         let version = match row.number {
             None => None,
@@ -141,6 +200,9 @@ pub(crate) async fn find(
             aliases: row.aliases,
             used_by: row.used_by,
         };
+        let position = usize::try_from(row.position - 1).ok();
+        let found = position.and_then(|position| found.get_mut(position));
+        let found = found.ok_or_else(|| Failure::Corrupt("an answer to no question".to_owned()))?;
         found.push(Found {
             candidate,
             image: image.into_wire()?,

@@ -33,6 +33,7 @@ use rootstock_tests::{
 };
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use tonic::transport::Channel;
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
 use crate::{
     Settings,
@@ -128,6 +129,7 @@ pub(crate) async fn measure(postgres: &Postgres, settings: Settings) -> anyhow::
             let floor_ms = floor.milliseconds.mean();
             let rows = [
                 ("floor: pgbench", floor),
+                ("a call that asks nothing: health", health(&load).await?),
                 ("**ResolveImage** by alias", resolve(&load, images).await?),
                 ("**ListImages**, first page of 100", list(&load).await?),
             ];
@@ -265,13 +267,24 @@ fn pgbench(
     })
 }
 
+/// What a call costs that asks the database nothing, through all that every call goes through.
+async fn health(load: &Load) -> anyhow::Result<Calls> {
+    let call = |channel: Channel| async move {
+        let request = HealthCheckRequest::default();
+        HealthClient::new(channel).check(request).await?;
+        Ok(())
+    };
+    load.run(call).await
+}
+
 async fn resolve(load: &Load, images: u64) -> anyhow::Result<Calls> {
-    let call = move |mut client: ImageServiceClient<Channel>| async move {
+    let call = move |channel: Channel| async move {
         let number = rand::rng().random_range(1..=images);
         let request = ResolveImageRequest {
             image: format!("filled/{number}"),
             ..ResolveImageRequest::default()
         };
+        let mut client = ImageServiceClient::new(channel);
         let answer = client.resolve_image(request).await?.into_inner();
         ensure!(
             answer.artifacts.len() == 2,
@@ -283,8 +296,8 @@ async fn resolve(load: &Load, images: u64) -> anyhow::Result<Calls> {
 }
 
 async fn list(load: &Load) -> anyhow::Result<Calls> {
-    let call = |mut client: ImageServiceClient<Channel>| async move {
-        let answer = client
+    let call = |channel: Channel| async move {
+        let answer = ImageServiceClient::new(channel)
             .list_images(ListImagesRequest::default())
             .await?
             .into_inner();
@@ -304,7 +317,7 @@ struct Load {
 impl Load {
     async fn run<F>(
         &self,
-        call: impl Fn(ImageServiceClient<Channel>) -> F + Clone + Send + Sync + 'static,
+        call: impl Fn(Channel) -> F + Clone + Send + Sync + 'static,
     ) -> anyhow::Result<Calls>
     where
         F: Future<Output = anyhow::Result<()>> + Send + 'static,
@@ -312,11 +325,10 @@ impl Load {
         let channel = Channel::from_shared(format!("http://{}", self.address))?
             .connect()
             .await?;
-        let client = ImageServiceClient::new(channel);
         // Connections are opened and statements prepared before anything counts.
-        self.call(&client, &call, Duration::from_secs(1)).await?;
+        self.call(&channel, &call, Duration::from_secs(1)).await?;
         let begun = Instant::now();
-        let times = self.call(&client, &call, self.length).await?;
+        let times = self.call(&channel, &call, self.length).await?;
         Ok(Calls {
             per_second: times.len() as f64 / begun.elapsed().as_secs_f64(),
             milliseconds: Spread::milliseconds(times),
@@ -325,8 +337,8 @@ impl Load {
 
     async fn call<F>(
         &self,
-        client: &ImageServiceClient<Channel>,
-        call: &(impl Fn(ImageServiceClient<Channel>) -> F + Clone + Send + Sync + 'static),
+        channel: &Channel,
+        call: &(impl Fn(Channel) -> F + Clone + Send + Sync + 'static),
         length: Duration,
     ) -> anyhow::Result<Vec<Duration>>
     where
@@ -335,12 +347,12 @@ impl Load {
         let begun = Instant::now();
         let mut callers = tokio::task::JoinSet::new();
         for _ in 0..self.callers {
-            let (client, call) = (client.clone(), call.clone());
+            let (channel, call) = (channel.clone(), call.clone());
             callers.spawn(async move {
                 let mut times = vec![];
                 while begun.elapsed() < length {
                     let start = Instant::now();
-                    call(client.clone()).await?;
+                    call(channel.clone()).await?;
                     times.push(start.elapsed());
                 }
                 anyhow::Ok(times)

@@ -18,7 +18,7 @@ use crate::{
     Catalog,
     failure::Failure,
     queries::resolve::Found,
-    request::{self, find_image, find_version, image_type},
+    request::{self, find_image, image_type, meant},
 };
 
 /// Where every gateway serves a blob, below its base URL.
@@ -32,15 +32,13 @@ pub(super) async fn resolve(
         image_type: image_type(request.r#type()),
         architecture: request::architecture(&request.architecture)?,
     };
-    let mut connection = catalog.pool.acquire().await?;
-    let found = find_version(&mut connection, &request.image, narrowing, request.version).await?;
-    drop(connection);
+    let found = catalog.lookup.find(&request.image, request.version).await?;
     let Found {
         image,
         version,
         pinned,
         candidate,
-    } = found;
+    } = meant(&request.image, narrowing, request.version, found)?;
     let number = request.version.or(pinned).or(image.current_version);
     let version = usable(&image, number, version)?;
     let properties = || {

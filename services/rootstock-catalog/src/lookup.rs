@@ -76,38 +76,42 @@ impl Lookup {
         let (answer, mut answered) = oneshot::channel();
         let asked = Asked::new(&Reference::parse(reference), version);
         lock(&self.waiting).push(Waiting { asked, answer });
-        loop {
+        let mut is_waiting = true;
+        let answer = loop {
             tokio::select! {
                 biased;
-                found = &mut answered => match found {
-                    Ok(found) => return Ok(found),
-                    // Whoever asked for it was cut off, or the database was; the pool waits for that.
-                    Err(_) => break,
-                },
+                answer = &mut answered => break answer,
                 // The semaphore is never closed.
-                Ok(_place) = self.places.acquire() => self.answer_waiting().await,
+                Ok(_place) = self.places.acquire(), if is_waiting => {
+                    // When nobody waits any more, this one is being looked up by somebody else.
+                    is_waiting = self.answer_waiting().await;
+                }
             }
+        };
+        if let Ok(found) = answer {
+            return Ok(found);
         }
+        // Whoever asked for it was cut off, or the database was, which the pool waits for.
         let mut connection = self.pool.acquire().await?;
         resolve::find(&mut connection, &Reference::parse(reference), version).await
     }
 
-    /// Looks up what waits, and tells those who asked. Who is told nothing asks the pool.
-    async fn answer_waiting(&self) {
+    /// Looks up what waits, if anything does, and tells those who asked. Who is told nothing asks the pool.
+    async fn answer_waiting(&self) -> bool {
         let batch: Vec<Waiting> = {
             let mut waiting = lock(&self.waiting);
             let count = waiting.len().min(BATCH);
             waiting.drain(..count).collect()
         };
+        if batch.is_empty() {
+            return false;
+        }
         // Those who were cut off do not wait any more.
         let (asked, answers): (Vec<_>, Vec<_>) = batch
             .into_iter()
             .filter(|waiting| !waiting.answer.is_closed())
             .map(|waiting| (waiting.asked, waiting.answer))
             .unzip();
-        if asked.is_empty() {
-            return;
-        }
         match self.look_up(&asked).await {
             Ok(found) => {
                 for (answer, found) in answers.into_iter().zip(found) {
@@ -117,6 +121,7 @@ impl Lookup {
             }
             Err(failure) => tracing::debug!(?failure, "looked up one by one instead"),
         }
+        true
     }
 
     async fn look_up(&self, asked: &[Asked]) -> Result<Vec<Vec<Found>>, Failure> {

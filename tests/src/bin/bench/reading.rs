@@ -374,6 +374,11 @@ async fn activate(address: SocketAddr, images: u64) -> anyhow::Result<Vec<Durati
     let remote = Remote {
         name: name.clone(),
         url: "https://active.invalid".to_owned(),
+        // Not due again by itself while larger catalogs are measured.
+        update_interval: Some(prost_types::Duration {
+            seconds: 24 * 60 * 60,
+            nanos: 0,
+        }),
         ..Remote::default()
     };
     catalog.add_remote(remote).await?;

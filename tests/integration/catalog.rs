@@ -15,7 +15,7 @@ pub(crate) mod offers;
 mod remotes;
 mod resolving;
 mod settings;
-mod watch;
+pub(crate) mod watch;
 mod watch_filters;
 
 use rootstock_proto::catalog::v1::{Remote, RemoteMode};

@@ -29,8 +29,9 @@ const CONNECTIONS: usize = 2;
 const BATCH: usize = 64;
 /// As long as the pool keeps its connections: a server that was replaced is left behind.
 const MAX_AGE: Duration = Duration::from_secs(30 * 60);
-/// For a connection to be made.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// For a lookup, and the connection for it if need be. A server that went away without a word is left
+/// to the pool.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// The query has one good plan, by index for each reference, however large the catalog was when it was
 /// made.
 const SESSION: [(&str, &str); 3] = [
@@ -112,14 +113,17 @@ impl Lookup {
             .filter(|waiting| !waiting.answer.is_closed())
             .map(|waiting| (waiting.asked, waiting.answer))
             .unzip();
-        match self.look_up(&asked).await {
-            Ok(found) => {
+        match timeout(PATIENCE, self.look_up(&asked)).await {
+            Ok(Ok(found)) => {
                 for (answer, found) in answers.into_iter().zip(found) {
                     // The one who asked may have been cut off meanwhile.
                     let _ = answer.send(found);
                 }
             }
-            Err(failure) => tracing::debug!(?failure, "looked up one by one instead"),
+            Ok(Err(failure)) => tracing::debug!(?failure, "looked up one by one instead"),
+            Err(_elapsed) => {
+                tracing::warn!("no answer from the database within {PATIENCE:?}: looked up one by one")
+            }
         }
         true
     }
@@ -141,11 +145,8 @@ impl Lookup {
     async fn connect(&self) -> Result<Kept, Failure> {
         let options = (*self.pool.connect_options()).clone();
         let options = options.application_name("rootstock-lookup").options(SESSION);
-        let connection = timeout(CONNECT_TIMEOUT, PgConnection::connect_with(&options))
-            .await
-            .map_err(|_elapsed| sqlx::Error::PoolTimedOut)??;
         Ok(Kept {
-            connection,
+            connection: PgConnection::connect_with(&options).await?,
             since: Instant::now(),
         })
     }

@@ -87,15 +87,20 @@ async fn next_version(catalog: &TestCatalog, serials: &[&str]) {
     store(catalog, recorded.queued_transfers).await;
 }
 
-#[tokio::test]
-async fn applications_follow_their_image_forth_and_back() {
-    let (_database, catalog) = start().await;
+/// A remote of which two versions are kept, with the first.
+async fn offer_first(catalog: &TestCatalog) {
     let keep_two = Remote {
         keep_versions: 2,
         ..remote("images")
     };
     catalog.add_remote(keep_two).await.unwrap();
-    next_version(&catalog, &["1.9"]).await;
+    next_version(catalog, &["1.9"]).await;
+}
+
+#[tokio::test]
+async fn applications_follow_their_image_forth_and_back() {
+    let (_database, catalog) = start().await;
+    offer_first(&catalog).await;
     let follows = create(&catalog, wanted("follows", "debian/12")).await.unwrap();
     assert_eq!(
         (follows.image.as_str(), holds(&follows), follows.auto_update),
@@ -310,12 +315,7 @@ async fn updates_name_their_fields_and_are_conditional() {
 #[tokio::test]
 async fn a_version_that_is_named_exactly_is_held_exactly() {
     let (_database, catalog) = start().await;
-    let keep_two = Remote {
-        keep_versions: 2,
-        ..remote("images")
-    };
-    catalog.add_remote(keep_two).await.unwrap();
-    next_version(&catalog, &["1.9"]).await;
+    offer_first(&catalog).await;
     next_version(&catalog, &["1.9", "1.10"]).await;
     let older = catalog.image(DEBIAN).await.unwrap().versions[1]
         .fingerprint

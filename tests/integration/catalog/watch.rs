@@ -51,7 +51,7 @@ async fn newest(catalog: &TestCatalog) -> i64 {
 }
 
 /// What a watcher has when it applies changes one after the other.
-fn apply(state: &mut BTreeMap<String, Resource>, changes: Vec<Change>) {
+pub(crate) fn apply(state: &mut BTreeMap<String, Resource>, changes: Vec<Change>) {
     for change in changes {
         let operation = change.operation();
         let resource = change.resource.unwrap();

@@ -36,7 +36,7 @@ async fn mirrored(data: &DataDirectory) -> anyhow::Result<(Standalone, FakeRemot
     Ok((standalone, remote))
 }
 
-async fn json(standalone: &Standalone, arguments: &[&str]) -> anyhow::Result<Value> {
+pub(super) async fn json(standalone: &Standalone, arguments: &[&str]) -> anyhow::Result<Value> {
     let arguments = [arguments, &["--format", "json"]].concat();
     Ok(serde_json::from_str(&standalone.ok(&arguments).await?)?)
 }

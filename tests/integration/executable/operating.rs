@@ -9,14 +9,10 @@ use serde_json::Value;
 use super::{
     commands::{add, small_remote},
     failure,
+    images::json,
 };
 
 const IMAGE: &str = "debian:bookworm:amd64:default";
-
-async fn json(standalone: &Standalone, arguments: &[&str]) -> anyhow::Result<Value> {
-    let arguments = [arguments, &["--format", "json"]].concat();
-    Ok(serde_json::from_str(&standalone.ok(&arguments).await?)?)
-}
 
 async fn mirrored(data: &DataDirectory) -> anyhow::Result<(Standalone, FakeRemote)> {
     let standalone = data.start().await?;

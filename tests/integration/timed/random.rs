@@ -16,11 +16,11 @@ use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
 use rootstock_model::{Digest, snapshot::Snapshot};
 use rootstock_proto::{
     catalog::v1::{
-        AddImageRequest, Change, ChangeOperation, CreateAliasRequest, CreateApplicationRequest,
-        DeleteAliasRequest, DeleteApplicationRequest, DeleteImageRequest, DeleteVersionRequest,
-        FetchImageRequest, ListAliasesRequest, RecordImageUseRequest, ReleaseImageRequest, Remote,
-        RemoteMode, ResolveImageRequest, RollbackImageRequest, Status, SwitchDefaultImageRequest,
-        SyncRemoteRequest, UpdateImageRequest, WatchRequest, WatchResponse,
+        AddImageRequest, CreateAliasRequest, CreateApplicationRequest, DeleteAliasRequest,
+        DeleteApplicationRequest, DeleteImageRequest, DeleteVersionRequest, FetchImageRequest,
+        ListAliasesRequest, RecordImageUseRequest, ReleaseImageRequest, Remote, RemoteMode,
+        ResolveImageRequest, RollbackImageRequest, Status, SwitchDefaultImageRequest, SyncRemoteRequest,
+        UpdateImageRequest, WatchRequest, WatchResponse,
         application_service_client::ApplicationServiceClient, change::Resource,
     },
     sync::v1::{
@@ -32,7 +32,10 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Code, Streaming};
 
 use super::Site;
-use crate::catalog::offers::{fingerprint, image, snapshot};
+use crate::catalog::{
+    offers::{fingerprint, image, snapshot},
+    watch::apply,
+};
 
 const OPERATORS: u64 = 8;
 const CALLS: usize = 100;
@@ -522,10 +525,7 @@ impl Watcher {
         };
         while watcher.revision == 0 {
             let response = watcher.changes.next().await.unwrap().unwrap();
-            response
-                .changes
-                .into_iter()
-                .for_each(|change| watcher.apply(change));
+            apply(&mut watcher.state, response.changes);
             watcher.revision = response.revision;
         }
         watcher
@@ -535,11 +535,11 @@ impl Watcher {
     async fn follow(&mut self, until: i64) {
         while self.revision < until {
             let response = self.changes.next().await.unwrap().unwrap();
-            for change in response.changes {
+            for change in &response.changes {
                 assert_eq!(change.revision, self.revision + 1, "without gap or repeat");
                 self.revision = change.revision;
-                self.apply(change);
             }
+            apply(&mut self.state, response.changes);
         }
     }
 
@@ -556,30 +556,6 @@ impl Watcher {
             (mine != others).then(|| format!("{key}: {mine:?} instead of {others:?}"))
         });
         differing.collect()
-    }
-
-    fn apply(&mut self, change: Change) {
-        let operation = change.operation();
-        let resource = change.resource.unwrap();
-        let key = match &resource {
-            Resource::Image(image) => format!("image {}", image.id),
-            Resource::Version(change) => {
-                format!(
-                    "version {} {}",
-                    change.image_id,
-                    change.version.as_ref().unwrap().number
-                )
-            }
-            Resource::Alias(alias) => format!("alias {} {} {}", alias.name, alias.r#type, alias.architecture),
-            Resource::Remote(remote) => format!("remote {}", remote.name),
-            Resource::Setting(setting) => format!("setting {}", setting.key),
-            Resource::Application(application) => format!("application {}", application.name),
-        };
-        if operation == ChangeOperation::Deleted {
-            self.state.remove(&key);
-            return;
-        }
-        self.state.insert(key, resource);
     }
 }
 

@@ -135,3 +135,30 @@ fn only_the_catalog_speaks_sql_and_only_blobs_write_objects() {
         }
     }
 }
+
+/// The modules of the catalog's unit of work, lowest first, and which of them each one stands on.
+const UNIT_OF_WORK: [(&str, &[&str]); 5] = [
+    ("writer", &[]),
+    ("retention", &["writer"]),
+    ("activation", &["writer", "retention"]),
+    ("follow", &["writer", "retention"]),
+    ("commit", &["writer", "follow"]),
+];
+
+#[test]
+fn no_module_of_the_unit_of_work_names_one_that_stands_on_it() {
+    let directory = repository_root().join("services/rootstock-catalog/src/change");
+    for (module, below) in UNIT_OF_WORK {
+        let source = fs::read_to_string(directory.join(format!("{module}.rs"))).unwrap();
+        let named = source
+            .split(|c: char| !c.is_alphanumeric() && c != '_' && c != ':')
+            .filter_map(|path| path.split_once("::").map(|(first, _)| first));
+        let named: BTreeSet<&str> = named.collect();
+        for (other, _) in UNIT_OF_WORK.iter().filter(|(other, _)| *other != module) {
+            assert!(
+                below.contains(other) || !named.contains(other),
+                "change/{module}.rs names {other}, which is not below it"
+            );
+        }
+    }
+}

@@ -4,15 +4,14 @@
 //! changes and the queue of work. The only crate that speaks SQL. Refuses to know: bytes of blobs,
 //! object stores, HTTP to remotes.
 //!
-//! Where to start: [`run`]; then `writer` (how anything is changed), `snapshot` (what a remote's
-//! offer does), `activation` (how a version becomes visible), `feed` (how watchers hear of it) and
-//! `work` (how workers are told what to do). `queries/` has one file per noun.
+//! Where to start: [`run`]; then `change` (how anything is changed, and what follows from it),
+//! `snapshot` (what a remote's offer does), `feed` (how watchers hear of changes) and `work` (how
+//! workers are told what to do). `queries/` has one file per noun.
 
-mod activation;
+mod change;
 mod config;
 mod failure;
 mod feed;
-mod follow;
 mod lookup;
 mod maintenance;
 mod metrics;
@@ -23,7 +22,6 @@ mod retry;
 mod services;
 mod snapshot;
 mod uses;
-mod writer;
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 

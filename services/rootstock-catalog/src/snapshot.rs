@@ -21,7 +21,8 @@ use rootstock_proto::{
 };
 
 use crate::{
-    Catalog, activation,
+    Catalog,
+    change::{self, Writer, activation, retention},
     failure::Failure,
     plan_message,
     queries::{
@@ -33,7 +34,6 @@ use crate::{
         work::{self, Lease},
     },
     retry,
-    writer::Writer,
 };
 
 /// What a worker submitted.
@@ -61,7 +61,7 @@ pub(crate) async fn submit(catalog: &Catalog, submission: Submission) -> Result<
         let outcome = plan_only(&mut writer, run, &submission.snapshot).await?;
         sync_runs::finish_plan(writer.connection(), &held.subject, &outcome).await?;
         work::remove(writer.connection(), submission.lease.work_id).await?;
-        writer.commit().await?;
+        change::commit(writer).await?;
         return Ok(Recorded::default());
     }
     let remote_id = subject_remote(&held.subject)?;
@@ -78,7 +78,7 @@ pub(crate) async fn submit(catalog: &Catalog, submission: Submission) -> Result<
             let error = refused.to_string();
             tracing::warn!(remote.name = remote.remote.name, error, "index refused");
             poll_failed(&mut writer, submission.lease, remote_id, &error, delay).await?;
-            writer.commit().await?;
+            change::commit(writer).await?;
             return Ok(Recorded::default());
         }
     };
@@ -92,7 +92,7 @@ pub(crate) async fn submit(catalog: &Catalog, submission: Submission) -> Result<
     remotes::set_documents(writer.connection(), remote_id, &documents).await?;
     remotes::index_checked(writer.connection(), remote_id).await?;
     poll_succeeded(&mut writer, submission.lease, &remote, &settings, message).await?;
-    writer.commit().await?;
+    change::commit(writer).await?;
     tracing::info!(
         remote.name = remote.remote.name,
         changed_versions = recorded.changed_versions,
@@ -278,9 +278,9 @@ async fn carry_out(
             snapshots::relocate(writer.connection(), id, *number, &content.artifacts()).await?;
         }
         let removed = rows_of(writer, id, &image.remove).await?;
-        activation::remove_versions(writer, id, &removed).await?;
+        retention::remove_versions(writer, id, &removed).await?;
         let retired = rows_of(writer, id, &image.retire).await?;
-        activation::retire_versions(writer, id, &retired).await?;
+        retention::retire_versions(writer, id, &retired).await?;
         unwanted.extend(image.remove.iter().flat_map(files));
         changed_versions += image.change.len() + removed.len() + retired.len();
     }

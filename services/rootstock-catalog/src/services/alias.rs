@@ -15,6 +15,7 @@ use tonic::{Request, Response};
 
 use crate::{
     Catalog,
+    change::{self, Writer},
     failure::Failure,
     queries::{
         aliases::{self, Filter, Key, Target},
@@ -23,7 +24,6 @@ use crate::{
         versions,
     },
     request::{self, PageStart, find_version, image_type, required},
-    writer::Writer,
 };
 
 /// The service.
@@ -203,7 +203,7 @@ async fn create(catalog: &Catalog, request: CreateAliasRequest) -> Result<Alias,
     };
     let alias = aliases::put(writer.connection(), key, target).await?;
     writer.alias(operation, alias.clone());
-    writer.commit().await?;
+    change::commit(writer).await?;
     tracing::info!(alias = alias.name, image.id = alias.image_id, "alias made");
     Ok(alias)
 }
@@ -286,7 +286,7 @@ async fn update(catalog: &Catalog, request: UpdateAliasRequest) -> Result<Alias,
     };
     let alias = aliases::update(writer.connection(), key(&alias)?, target).await?;
     writer.alias(ChangeOperation::Updated, alias.clone());
-    writer.commit().await?;
+    change::commit(writer).await?;
     Ok(alias)
 }
 
@@ -334,7 +334,7 @@ async fn rename(catalog: &Catalog, request: RenameAliasRequest) -> Result<Alias,
     // A name is what tells aliases apart: to watchers, one goes and another comes.
     writer.alias(ChangeOperation::Deleted, alias);
     writer.alias(ChangeOperation::Created, renamed.clone());
-    writer.commit().await?;
+    change::commit(writer).await?;
     Ok(renamed)
 }
 
@@ -347,6 +347,6 @@ async fn delete(catalog: &Catalog, request: DeleteAliasRequest) -> Result<(), Fa
     }
     aliases::delete(writer.connection(), key(&alias)?).await?;
     writer.alias(ChangeOperation::Deleted, alias);
-    writer.commit().await?;
+    change::commit(writer).await?;
     Ok(())
 }

@@ -15,10 +15,10 @@ use tonic::{Request, Response};
 
 use crate::{
     Catalog,
+    change::{self, Writer},
     failure::Failure,
     queries::{applications, images, resolve::Found, versions, versions::VersionRow},
     request::{self, PageStart, find_version, image_type},
-    writer::Writer,
 };
 
 /// The service.
@@ -141,7 +141,7 @@ async fn create(catalog: &Catalog, request: CreateApplicationRequest) -> Result<
     .await?;
     writer.application(name.as_str(), ChangeOperation::Created);
     let application = by_name(writer.connection(), name.as_str()).await?;
-    writer.commit().await?;
+    change::commit(writer).await?;
     tracing::info!(
         application.name = name.as_str(),
         image.name = image.name,
@@ -297,7 +297,7 @@ async fn update(catalog: &Catalog, request: UpdateApplicationRequest) -> Result<
     applications::update(writer.connection(), &there.name, auto_update, target).await?;
     writer.application(&there.name, ChangeOperation::Updated);
     let application = by_name(writer.connection(), &there.name).await?;
-    writer.commit().await?;
+    change::commit(writer).await?;
     Ok(application)
 }
 
@@ -306,7 +306,7 @@ async fn delete(catalog: &Catalog, name: &str) -> Result<(), Failure> {
     let application = by_name(writer.connection(), name).await?;
     applications::delete(writer.connection(), name).await?;
     writer.removed_application(application);
-    writer.commit().await?;
+    change::commit(writer).await?;
     tracing::info!(application.name = name, "application removed");
     Ok(())
 }

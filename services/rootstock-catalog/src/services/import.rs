@@ -18,9 +18,9 @@ use tonic::{Request, Response};
 use super::work::{combinations, expect_kind, lease, record_blob, subject_blob, wire_lease};
 use crate::{
     Catalog,
+    change::{self, Writer},
     failure::Failure,
     queries::{uploads, work},
-    writer::Writer,
 };
 
 /// Uploads that nobody goes on with for so long are forgotten.
@@ -115,7 +115,7 @@ async fn finish_upload(catalog: &Catalog, request: FinishUploadRequest) -> Resul
     expect_kind(&held, WorkKind::Upload)?;
     let sha256 = subject_blob(&held.subject)?;
     let activated = record_blob(&mut writer, lease, &sha256, request.size_bytes, &facts).await?;
-    writer.commit().await?;
+    change::commit(writer).await?;
     tracing::info!(blob.sha256 = %sha256, size_bytes = request.size_bytes, activated, "blob uploaded");
     Ok(activated)
 }

@@ -21,14 +21,14 @@ use sqlx::PgConnection;
 use tonic::{Request, Response};
 
 use crate::{
-    Catalog, activation,
+    Catalog,
+    change::{self, Writer, activation, retention},
     failure::Failure,
     queries::{
         remotes::{self, RemoteRow},
         snapshots, sync_runs, transfers, versions, work,
     },
     request::{self, PageStart},
-    writer::Writer,
 };
 
 /// The service.
@@ -238,7 +238,7 @@ async fn create(catalog: &Catalog, spec: &RemoteSpec) -> Result<wire::Remote, Fa
     let row = by_name(writer.connection(), name).await?;
     let remote = with_status(writer.connection(), row.clone()).await?;
     writer.remote(ChangeOperation::Created, row.remote);
-    writer.commit().await?;
+    change::commit(writer).await?;
     tracing::info!(remote.name = name, remote.url = spec.url, "remote added");
     Ok(remote)
 }
@@ -251,13 +251,13 @@ async fn delete(catalog: &Catalog, name: &str) -> Result<(), Failure> {
         writer.image(id, ChangeOperation::Updated);
     }
     for (version, image_id) in &orphans.lost_versions {
-        activation::remove_versions(&mut writer, image_id, &[*version]).await?;
+        retention::remove_versions(&mut writer, image_id, &[*version]).await?;
     }
     transfers::remove_unwanted_transfers(writer.connection(), &orphans.lost_blobs).await?;
     work::remove_of_remote(writer.connection(), row.id).await?;
     remotes::delete(writer.connection(), row.id).await?;
     writer.remote(ChangeOperation::Deleted, row.remote);
-    writer.commit().await?;
+    change::commit(writer).await?;
     tracing::info!(remote.name = name, "remote removed");
     Ok(())
 }
@@ -279,7 +279,7 @@ async fn sync(catalog: &Catalog, request: SyncRemoteRequest) -> Result<wire::Syn
         revive(&mut writer, row.id, &traceparent).await?;
     }
     let run = sync_runs::get(writer.connection(), &id).await?;
-    writer.commit().await?;
+    change::commit(writer).await?;
     run.ok_or_else(|| Error::not_found(ResourceKind::SyncRun, id).into())
 }
 

@@ -14,9 +14,9 @@ use tonic::{Request, Response};
 
 use crate::{
     Catalog,
+    change::{self, Writer},
     failure::Failure,
     queries::{remotes, settings, work},
-    writer::Writer,
 };
 
 /// The service.
@@ -93,7 +93,7 @@ async fn change(catalog: &Catalog, key: &str, value: Option<&str>) -> Result<Set
         apply(&mut writer, definition).await?;
         writer.setting(setting.clone());
     }
-    writer.commit().await?;
+    change::commit(writer).await?;
     if after != before {
         tracing::info!(setting.key = key, setting.value = text, "setting changed");
     }

@@ -20,11 +20,11 @@ use tonic::{Request, Response};
 
 use crate::{
     Catalog,
+    change::{clear_for_log, clear_state_for_log},
     failure::Failure,
     feed::{self, Page},
     metrics::OpenWatch,
     queries::{aliases, applications, images, remotes, settings, versions},
-    writer::{clear_for_log, clear_state_for_log},
 };
 
 use self::filter::Filter;

@@ -24,7 +24,8 @@ use rootstock_runtime::Shutdown;
 use tonic::{Request, Response, Streaming};
 
 use crate::{
-    Catalog, activation,
+    Catalog,
+    change::{self, Writer, activation},
     failure::Failure,
     metrics,
     queries::{
@@ -33,7 +34,6 @@ use crate::{
         work::{self, Held, Lease},
     },
     snapshot::{self, Submission},
-    writer::Writer,
 };
 
 mod auto_update;
@@ -382,7 +382,7 @@ async fn finish_poll(catalog: &Catalog, request: FinishPollRequest) -> Result<()
     }
     let plan = catalog_wire::Plan::default();
     snapshot::poll_succeeded(&mut writer, lease, &remote, &settings, plan).await?;
-    writer.commit().await
+    change::commit(writer).await
 }
 
 async fn finish_transfer(catalog: &Catalog, request: FinishTransferRequest) -> Result<i64, Failure> {
@@ -394,7 +394,7 @@ async fn finish_transfer(catalog: &Catalog, request: FinishTransferRequest) -> R
     expect_kind(&held, WorkKind::Transfer)?;
     let sha256 = subject_blob(&held.subject)?;
     let activated = record_blob(&mut writer, lease, &sha256, request.size_bytes, &facts).await?;
-    writer.commit().await?;
+    change::commit(writer).await?;
     tracing::info!(blob.sha256 = %sha256, size_bytes = request.size_bytes, activated, "blob stored");
     Ok(activated)
 }
@@ -413,7 +413,7 @@ pub(super) async fn record_blob(
     work::remove(writer.connection(), lease.work_id).await?;
     let roots = versions::roots_after(writer.connection(), sha256).await?;
     transfers::release_held(writer.connection(), &roots).await?;
-    activation::settle(writer, &[*sha256]).await
+    activation::reconcile(writer, &[*sha256]).await
 }
 
 async fn finish_verify(catalog: &Catalog, request: FinishVerifyRequest) -> Result<i64, Failure> {
@@ -425,8 +425,8 @@ async fn finish_verify(catalog: &Catalog, request: FinishVerifyRequest) -> Resul
     blobs::record_combinations(writer.connection(), &facts).await?;
     work::remove(writer.connection(), lease.work_id).await?;
     let roots: Vec<Digest> = facts.iter().map(|fact| fact.root).collect();
-    let activated = activation::settle(&mut writer, &roots).await?;
-    writer.commit().await?;
+    let activated = activation::reconcile(&mut writer, &roots).await?;
+    change::commit(writer).await?;
     Ok(activated)
 }
 
@@ -476,7 +476,7 @@ async fn fail(catalog: &Catalog, request: FailRequest) -> Result<(), Failure> {
             work::fail(writer.connection(), lease.work_id, error, Some(delay)).await?;
         }
     }
-    writer.commit().await?;
+    change::commit(writer).await?;
     tracing::warn!(
         work.kind = kind.as_str_name(),
         work.subject = held.subject,

@@ -12,7 +12,8 @@ use rootstock_runtime::propagate::current_traceparent;
 
 use super::{subject, update::check_properties};
 use crate::{
-    Catalog, activation,
+    Catalog,
+    change::{self, Writer, activation},
     failure::Failure,
     queries::{
         added::{self, NewImage, Origin},
@@ -21,7 +22,6 @@ use crate::{
         work,
     },
     request::{ambiguous, image_type},
-    writer::Writer,
 };
 
 /// Serials that an unknown release is answered with.
@@ -58,7 +58,7 @@ pub(super) async fn image(catalog: &Catalog, request: AddImageRequest) -> Result
     if origin.ignored {
         if !take_up_again(&mut writer, &origin).await? {
             // The mark is lifted and the poll asked for, so that the same call succeeds soon.
-            writer.commit().await?;
+            change::commit(writer).await?;
             let message = format!(
                 "product {:?} is taken up again; its versions are known once its remote was polled: try again then",
                 origin.name

@@ -6,7 +6,7 @@ use rootstock_proto::{
 };
 
 use super::subject;
-use crate::{Catalog, failure::Failure, queries::images, request::image_type, writer::Writer};
+use crate::{Catalog, change::Writer, failure::Failure, queries::images, request::image_type};
 
 /// Makes an image the default of its type; answers it.
 pub(super) async fn switch(

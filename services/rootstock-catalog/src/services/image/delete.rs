@@ -11,10 +11,10 @@ use rootstock_proto::{
 
 use super::subject;
 use crate::{
-    Catalog, activation,
+    Catalog,
+    change::{self, Writer, retention},
     failure::Failure,
     queries::{images, transfers, versions, versions::VersionRow},
-    writer::Writer,
 };
 
 /// Deletes an image with all its versions; answers it as it last was.
@@ -30,7 +30,7 @@ pub(super) async fn image(catalog: &Catalog, request: DeleteImageRequest) -> Res
     let rows = subject::rows(&mut writer, &image).await?;
     delete_versions(&mut writer, &image, &rows).await?;
     images::delete(writer.connection(), &image.id).await?;
-    writer.commit().await?;
+    change::commit(writer).await?;
     tracing::info!(image.id = image.id, image.name = image.name, "image deleted");
     Ok(image)
 }
@@ -69,7 +69,7 @@ async fn delete_versions(
     rows: &[VersionRow],
 ) -> Result<(), Failure> {
     let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
-    activation::retire_versions(writer, &image.id, &ids).await?;
+    retention::retire_versions(writer, &image.id, &ids).await?;
     let files = rows.iter().flat_map(|row| &row.version.artifacts);
     let digests: Result<Vec<Digest>, _> = files.map(|artifact| artifact.sha256.parse()).collect();
     let digests = digests.map_err(|_| Failure::Corrupt(format!("artifacts of image {}", image.id)))?;

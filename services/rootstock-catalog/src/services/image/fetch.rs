@@ -8,7 +8,8 @@ use rootstock_proto::{
 use rootstock_runtime::propagate::current_traceparent;
 
 use crate::{
-    Catalog, activation,
+    Catalog,
+    change::{self, Writer, activation},
     failure::Failure,
     queries::{
         images,
@@ -17,7 +18,6 @@ use crate::{
         versions::{self, VersionRow},
     },
     request::{find_version, image_type, required},
-    writer::Writer,
 };
 
 /// Has a version brought here, and says which and where it stands.
@@ -44,7 +44,7 @@ pub(super) async fn image(
         let follows = pinned.is_none() && settings::load(writer.connection()).await?.auto_update_cached;
         queue(&mut writer, &image, &row, follows, request.public).await?;
     }
-    writer.commit().await?;
+    change::commit(writer).await?;
     let mut connection = catalog.pool.acquire().await?;
     let image = images::by_ids(&mut connection, &[image.id])
         .await?

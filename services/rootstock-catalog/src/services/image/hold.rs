@@ -11,10 +11,10 @@ use time::OffsetDateTime;
 
 use super::subject;
 use crate::{
-    Catalog, activation,
+    Catalog,
+    change::{Writer, retention},
     failure::Failure,
     queries::{images, versions::VersionRow, work},
-    writer::Writer,
 };
 
 /// Holds an image at a version; answers it as it is shown then.
@@ -118,5 +118,5 @@ pub(crate) async fn release_holds(writer: &mut Writer, ids: &[String]) -> Result
         writer.image(id, ChangeOperation::Updated);
         tracing::info!(image.id = id, "image released");
     }
-    activation::make_room(writer, &released).await
+    retention::enforce(writer, &released).await
 }

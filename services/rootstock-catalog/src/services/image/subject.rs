@@ -4,10 +4,10 @@ use rootstock_proto::{Error, ResourceKind, catalog::v1 as wire};
 
 use crate::{
     Catalog,
+    change::{self, Writer},
     failure::Failure,
     queries::{images, versions, versions::VersionRow},
     request::{find_image, image_type},
-    writer::Writer,
 };
 
 /// The image that a request names, if it is still as the caller saw it.
@@ -40,7 +40,7 @@ pub(super) fn version(rows: Vec<VersionRow>, image: &wire::Image, number: i32) -
 
 /// Ends the write, and answers the image with its versions as they are then.
 pub(super) async fn commit(catalog: &Catalog, writer: Writer, id: &str) -> Result<wire::Image, Failure> {
-    writer.commit().await?;
+    change::commit(writer).await?;
     let mut connection = catalog.pool.acquire().await?;
     let image = images::by_ids(&mut connection, &[id.to_owned()]).await?.pop();
     let image = image.ok_or_else(|| Error::not_found(ResourceKind::Image, id))?;

@@ -13,9 +13,9 @@ use time::OffsetDateTime;
 use super::subject;
 use crate::{
     Catalog,
+    change::Writer,
     failure::Failure,
     queries::images::{self, Update},
-    writer::Writer,
 };
 
 /// Changes an image; answers it as it is now.

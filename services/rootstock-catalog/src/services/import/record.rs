@@ -13,7 +13,8 @@ use rootstock_proto::{
 use time::OffsetDateTime;
 
 use crate::{
-    Catalog, activation,
+    Catalog,
+    change::{self, Writer, activation},
     failure::Failure,
     queries::{
         aliases::{self, Key, Target},
@@ -22,7 +23,6 @@ use crate::{
         versions,
     },
     request::{find_image, image_type},
-    writer::Writer,
 };
 
 const MAX_REQUEST_ID_BYTES: usize = 64;
@@ -191,8 +191,8 @@ pub(super) async fn record(
     .await?;
     let number = record_version(&mut writer, &import, &image_id, computed.or(import.fingerprint)).await?;
     record_aliases(&mut writer, &import, &image_id, image_type, architecture).await?;
-    activation::settle(&mut writer, &import.digests()).await?;
-    writer.commit().await?;
+    activation::reconcile(&mut writer, &import.digests()).await?;
+    change::commit(writer).await?;
     tracing::info!(image.id = image_id, version.number = number, "image imported");
     let mut connection = catalog.pool.acquire().await?;
     answer_from(&mut connection, &image_id, number).await

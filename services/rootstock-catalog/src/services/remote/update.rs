@@ -10,9 +10,9 @@ use rootstock_runtime::propagate::current_traceparent;
 use super::{by_name, revive, with_status};
 use crate::{
     Catalog,
+    change::{self, Writer},
     failure::Failure,
     queries::{remotes, sync_runs, work},
-    writer::Writer,
 };
 
 /// Changes the fields that the mask names. What is so already is no change: a repeated request is
@@ -51,7 +51,7 @@ pub(super) async fn update(catalog: &Catalog, request: UpdateRemoteRequest) -> R
     let after = by_name(writer.connection(), &asked.name).await?;
     let answer = with_status(writer.connection(), after.clone()).await?;
     writer.remote(ChangeOperation::Updated, after.remote);
-    writer.commit().await?;
+    change::commit(writer).await?;
     tracing::info!(remote.name = asked.name, ?paths, "remote changed");
     Ok(answer)
 }

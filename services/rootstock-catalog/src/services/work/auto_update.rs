@@ -13,7 +13,8 @@ use rootstock_runtime::propagate::current_traceparent;
 
 use super::{expect_kind, lease};
 use crate::{
-    Catalog, activation,
+    Catalog,
+    change::{self, Writer, activation},
     failure::Failure,
     queries::{
         followers, settings,
@@ -21,7 +22,6 @@ use crate::{
         work,
     },
     services::image::add,
-    writer::Writer,
 };
 
 /// Images looked at in one transaction.
@@ -46,7 +46,7 @@ pub(super) async fn auto_update(
         };
         taken_versions += i64::from(taken);
     }
-    writer.commit().await?;
+    change::commit(writer).await?;
     let full = i64::try_from(images.len()).is_ok_and(|found| found == BATCH);
     Ok(AutoUpdateResponse {
         taken_versions,

@@ -21,6 +21,7 @@ use rootstock_proto::{
 use super::{expect_kind, lease};
 use crate::{
     Catalog,
+    change::{self, Writer},
     failure::Failure,
     metrics,
     queries::{
@@ -28,7 +29,6 @@ use crate::{
         settings,
         work::{self, STORE},
     },
-    writer::Writer,
 };
 
 /// Time between two rounds. The blobs of a version that just ran out of its grace cost nothing worse
@@ -69,7 +69,7 @@ pub(super) async fn take(
         // What is left over goes first; the blobs that were looked at are looked at again.
         after.to_vec().into()
     };
-    writer.commit().await?;
+    change::commit(writer).await?;
     if !handed.is_empty() {
         tracing::info!(blobs = handed.len(), "handed out blobs to be removed");
     }
@@ -91,7 +91,7 @@ pub(super) async fn confirm(catalog: &Catalog, request: ConfirmRemovalsRequest) 
     let mut writer = Writer::begin(&catalog.pool).await?;
     expect_kind(&work::fence(writer.connection(), lease).await?, WorkKind::Collect)?;
     removals::confirm(writer.connection(), &removed, lease.epoch).await?;
-    writer.commit().await?;
+    change::commit(writer).await?;
     metrics::removed(removed.len());
     Ok(())
 }
@@ -104,7 +104,7 @@ pub(super) async fn finish(catalog: &Catalog, request: FinishCollectRequest) -> 
     let next_due = removals::next_due(writer.connection()).await?;
     let delay = next_due.map_or(INTERVAL, |due| due.min(INTERVAL));
     work::again_after(writer.connection(), lease.work_id, delay).await?;
-    writer.commit().await
+    change::commit(writer).await
 }
 
 /// Has objects removed that no blob, transfer or upload knows: what a worker left that died before it
@@ -130,7 +130,7 @@ pub(super) async fn report_objects(catalog: &Catalog, request: ReportObjectsRequ
     let strangers = removals::strangers(writer.connection(), &strangers).await?;
     removals::add(writer.connection(), &strangers).await?;
     work::nudge(writer.connection(), WorkKind::Collect, STORE, "").await?;
-    writer.commit().await?;
+    change::commit(writer).await?;
     tracing::info!(
         objects = strangers.len(),
         "found objects that nothing knows; they will be removed"

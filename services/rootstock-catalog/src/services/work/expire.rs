@@ -10,13 +10,13 @@ use rootstock_proto::{
 use super::{expect_kind, lease};
 use crate::{
     Catalog,
+    change::{self, Writer},
     failure::Failure,
     queries::{
         expiry, images, settings, transfers, versions,
         work::{self, Lease},
     },
     services::image::release_holds,
-    writer::Writer,
 };
 
 /// An expiry is late by no more than this: what is set meanwhile is seen by the next round.
@@ -83,7 +83,7 @@ async fn expire_cached(catalog: &Catalog, lease: Lease) -> Result<i64, Failure> 
     }
     let files = expiry::files(writer.connection(), &ids).await?;
     transfers::remove_unwanted_transfers(writer.connection(), &files).await?;
-    writer.commit().await?;
+    change::commit(writer).await?;
     Ok(count(expired.len()))
 }
 
@@ -95,7 +95,7 @@ async fn end_holds(catalog: &Catalog, lease: Lease) -> Result<i64, Failure> {
         return Ok(0);
     }
     release_holds(&mut writer, &over).await?;
-    writer.commit().await?;
+    change::commit(writer).await?;
     tracing::info!(holds = over.len(), "holds ended: their time was over");
     Ok(count(over.len()))
 }
@@ -115,7 +115,7 @@ async fn purge(catalog: &Catalog, lease: Lease) -> Result<(i64, i64), Failure> {
         writer.removed_image(image);
     }
     expiry::remove_images(writer.connection(), &empty).await?;
-    writer.commit().await?;
+    change::commit(writer).await?;
     Ok((count(gone.len()), count(empty.len())))
 }
 

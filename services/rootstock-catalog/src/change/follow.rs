@@ -3,11 +3,10 @@
 use rootstock_model::{Status, serial};
 use rootstock_proto::catalog::v1::ChangeOperation;
 
+use super::{retention, writer::Writer};
 use crate::{
-    activation,
     failure::Failure,
     queries::{added, versions},
-    writer::Writer,
 };
 
 /// Lets the added images that follow these images take what those show now, if it is newer than all
@@ -30,7 +29,7 @@ pub(crate) async fn follow_shown(writer: &mut Writer, origins: &[String]) -> Res
             writer.version(copy, ChangeOperation::Created);
         }
         writer.image(&behind.image_id, ChangeOperation::Updated);
-        activation::make_room(writer, std::slice::from_ref(&behind.image_id)).await?;
+        retention::enforce(writer, std::slice::from_ref(&behind.image_id)).await?;
         followers.push(behind.image_id);
     }
     Ok(followers)

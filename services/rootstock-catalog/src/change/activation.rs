@@ -1,4 +1,4 @@
-//! Activation: how a version becomes visible, and how older ones make room.
+//! Activation: how a version becomes visible.
 //!
 //! A version turns active in one transaction with its aliases, its image's default and the
 //! retirement of what it displaces, and only when every blob is stored and its fingerprint is known
@@ -6,25 +6,25 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rootstock_model::{Digest, Status, VersionConstraint, plan};
+use rootstock_model::{Digest, Status};
 use rootstock_proto::catalog::v1::ChangeOperation;
 
+use super::{retention, writer::Writer};
 use crate::{
     failure::Failure,
     metrics,
     queries::{
-        blobs, images, settings,
+        blobs,
         transfers::{self, NewTransfer},
         versions,
         versions::Waiting,
     },
-    writer::Writer,
 };
 
 /// Looks again at the queued versions that have one of these blobs: those that are whole turn
 /// active, those that can never be turn into errors, and fingerprints that nobody computed yet are
 /// queued for it. Answers how many turned active.
-pub(crate) async fn settle(writer: &mut Writer, stored: &[Digest]) -> Result<i64, Failure> {
+pub(crate) async fn reconcile(writer: &mut Writer, stored: &[Digest]) -> Result<i64, Failure> {
     let mut waiting = versions::waiting_for(writer.connection(), stored).await?;
     waiting.retain(|version| {
         version
@@ -116,63 +116,7 @@ async fn activate(writer: &mut Writer, activated: &[Waiting]) -> Result<(), Fail
         writer.image(&version.image_id, ChangeOperation::Updated);
     }
     let images: BTreeSet<&String> = activated.iter().map(|version| &version.image_id).collect();
-    make_room(writer, &images.into_iter().cloned().collect::<Vec<_>>()).await
-}
-
-/// Retires what is beyond the versions that these images keep. What was made here is kept until it is
-/// deleted.
-pub(crate) async fn make_room(writer: &mut Writer, image_ids: &[String]) -> Result<(), Failure> {
-    let default = settings::load(writer.connection()).await?.default_keep_versions;
-    for (image_id, rules) in images::retention(writer.connection(), image_ids).await? {
-        let active = versions::active_of_image(writer.connection(), &image_id).await?;
-        let numbers = active
-            .iter()
-            .map(|(_, number, serial)| (*number, serial.as_str()));
-        let pinned = versions::pinned_of_image(writer.connection(), &image_id).await?;
-        let keep = if rules.keep > 0 { rules.keep } else { default };
-        let constraint: Option<VersionConstraint> = rules.version_constraint.parse().ok();
-        let admits = |serial: &str| constraint.is_none_or(|constraint| constraint.admits(serial));
-        let retired = plan::retire_admitted(numbers, keep, &pinned, admits);
-        let ids: Vec<i64> = active
-            .iter()
-            .filter(|(_, number, _)| retired.contains(number))
-            .map(|(id, ..)| *id)
-            .collect();
-        retire_versions(writer, &image_id, &ids).await?;
-    }
-    Ok(())
-}
-
-/// Removes versions that were never stored: there is nothing to be kept readable.
-pub(crate) async fn remove_versions(writer: &mut Writer, image_id: &str, ids: &[i64]) -> Result<(), Failure> {
-    if ids.is_empty() {
-        return Ok(());
-    }
-    // One that was listed until lately is retired instead: its blobs are readable for the grace yet.
-    let rows = versions::by_ids(writer.connection(), ids).await?;
-    let (delisted, unknown): (Vec<_>, Vec<_>) = rows
-        .into_iter()
-        .partition(|row| row.version.delisted_at.is_some());
-    let delisted: Vec<i64> = delisted.iter().map(|row| row.id).collect();
-    retire_versions(writer, image_id, &delisted).await?;
-    let ids: Vec<i64> = unknown.iter().map(|row| row.id).collect();
-    unknown.into_iter().for_each(|row| writer.removed_version(row));
-    versions::remove(writer.connection(), &ids).await?;
-    writer.image(image_id, ChangeOperation::Updated);
-    Ok(())
-}
-
-/// Retires versions: hidden at once, their blobs readable until the grace is over.
-pub(crate) async fn retire_versions(writer: &mut Writer, image_id: &str, ids: &[i64]) -> Result<(), Failure> {
-    if ids.is_empty() {
-        return Ok(());
-    }
-    versions::set_status(writer.connection(), ids, Status::Deleted, "").await?;
-    for id in ids {
-        writer.version(*id, ChangeOperation::Updated);
-    }
-    writer.image(image_id, ChangeOperation::Updated);
-    Ok(())
+    retention::enforce(writer, &images.into_iter().cloned().collect::<Vec<_>>()).await
 }
 
 /// Has the blobs fetched that queued versions lack, and activates those that lack none. Answers how
@@ -204,6 +148,6 @@ pub(crate) async fn request_blobs(
         .map(|(sha256, held)| NewTransfer { sha256, held })
         .collect();
     let queued = transfers::queue_transfers(writer.connection(), &transfers, traceparent).await?;
-    settle(writer, &all).await?;
+    reconcile(writer, &all).await?;
     Ok(queued)
 }

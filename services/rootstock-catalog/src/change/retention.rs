@@ -1,0 +1,66 @@
+//! Retention: which versions an image keeps, and how the others go.
+
+use rootstock_model::{Status, VersionConstraint, plan};
+use rootstock_proto::catalog::v1::ChangeOperation;
+
+use super::writer::Writer;
+use crate::{
+    failure::Failure,
+    queries::{images, settings, versions},
+};
+
+/// Retires what is beyond the versions that these images keep. What was made here is kept until it is
+/// deleted.
+pub(crate) async fn enforce(writer: &mut Writer, image_ids: &[String]) -> Result<(), Failure> {
+    let default = settings::load(writer.connection()).await?.default_keep_versions;
+    for (image_id, rules) in images::retention(writer.connection(), image_ids).await? {
+        let active = versions::active_of_image(writer.connection(), &image_id).await?;
+        let numbers = active
+            .iter()
+            .map(|(_, number, serial)| (*number, serial.as_str()));
+        let pinned = versions::pinned_of_image(writer.connection(), &image_id).await?;
+        let keep = if rules.keep > 0 { rules.keep } else { default };
+        let constraint: Option<VersionConstraint> = rules.version_constraint.parse().ok();
+        let admits = |serial: &str| constraint.is_none_or(|constraint| constraint.admits(serial));
+        let retired = plan::retire_admitted(numbers, keep, &pinned, admits);
+        let ids: Vec<i64> = active
+            .iter()
+            .filter(|(_, number, _)| retired.contains(number))
+            .map(|(id, ..)| *id)
+            .collect();
+        retire_versions(writer, &image_id, &ids).await?;
+    }
+    Ok(())
+}
+
+/// Removes versions that were never stored: there is nothing to be kept readable.
+pub(crate) async fn remove_versions(writer: &mut Writer, image_id: &str, ids: &[i64]) -> Result<(), Failure> {
+    if ids.is_empty() {
+        return Ok(());
+    }
+    // One that was listed until lately is retired instead: its blobs are readable for the grace yet.
+    let rows = versions::by_ids(writer.connection(), ids).await?;
+    let (delisted, unknown): (Vec<_>, Vec<_>) = rows
+        .into_iter()
+        .partition(|row| row.version.delisted_at.is_some());
+    let delisted: Vec<i64> = delisted.iter().map(|row| row.id).collect();
+    retire_versions(writer, image_id, &delisted).await?;
+    let ids: Vec<i64> = unknown.iter().map(|row| row.id).collect();
+    unknown.into_iter().for_each(|row| writer.removed_version(row));
+    versions::remove(writer.connection(), &ids).await?;
+    writer.image(image_id, ChangeOperation::Updated);
+    Ok(())
+}
+
+/// Retires versions: hidden at once, their blobs readable until the grace is over.
+pub(crate) async fn retire_versions(writer: &mut Writer, image_id: &str, ids: &[i64]) -> Result<(), Failure> {
+    if ids.is_empty() {
+        return Ok(());
+    }
+    versions::set_status(writer.connection(), ids, Status::Deleted, "").await?;
+    for id in ids {
+        writer.version(*id, ChangeOperation::Updated);
+    }
+    writer.image(image_id, ChangeOperation::Updated);
+    Ok(())
+}

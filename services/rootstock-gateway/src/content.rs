@@ -31,9 +31,7 @@ use tonic::{Request, Response, Status, Streaming};
 use tracing::Instrument as _;
 
 use self::catalog::Catalog;
-use crate::{GatewayConfig, model::Model};
-
-pub(crate) use self::catalog::REPEATABLE;
+use crate::{GatewayConfig, read_model::ReadModel};
 
 /// Archives that are looked into at a time; further ones wait for their turn.
 const INSPECTIONS: usize = 4;
@@ -43,7 +41,7 @@ const INSPECTIONS: usize = 4;
 pub(crate) struct Content {
     catalog: Catalog,
     blobs: BlobStore,
-    model: watch::Receiver<Option<Model>>,
+    model: watch::Receiver<Option<ReadModel>>,
     uploads: Arc<Semaphore>,
     downloads: Arc<Semaphore>,
     inspections: Arc<Semaphore>,
@@ -56,12 +54,12 @@ pub(crate) struct Content {
 }
 
 impl Content {
-    /// `catalog` must repeat what is [`REPEATABLE`].
+    /// `catalog` must repeat what [`client_for_content`](crate::upstream::client_for_content) does.
     pub(crate) fn new(
         config: &GatewayConfig,
         catalog: ClientStack,
         blobs: BlobStore,
-        model: watch::Receiver<Option<Model>>,
+        model: watch::Receiver<Option<ReadModel>>,
         shutdown: Shutdown,
     ) -> Self {
         let places = |number: usize| Arc::new(Semaphore::new(number.min(Semaphore::MAX_PERMITS)));

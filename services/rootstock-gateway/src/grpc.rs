@@ -22,10 +22,10 @@ use rootstock_runtime::{
     grpc::{Api, Methods, api::ApiError, client::ClientStack, with_health_and_reflection},
 };
 use tokio_util::sync::WaitForCancellationFutureOwned;
-use tonic::{Code, Status, service::Routes};
+use tonic::{Status, service::Routes};
 use tower::ServiceExt as _;
 
-use crate::content::Content;
+use crate::{content::Content, upstream};
 
 /// The services of the catalog that pass. What is not named here is not served at the edge.
 const PUBLIC_SERVICES: [&str; 8] = [
@@ -93,7 +93,7 @@ async fn pass(State(passage): State<Passage>, request: Request) -> Response {
     drop_connection_headers(request.headers_mut());
     let response = match passage.catalog.oneshot(request).await {
         Ok(response) => response.map(Body::new),
-        Err(status) => return told(&status).into_http(),
+        Err(status) => return upstream::sanitize(&status).into_http(),
     };
     if is_unary {
         return response;
@@ -116,21 +116,6 @@ fn drop_connection_headers(headers: &mut HeaderMap) {
         header::UPGRADE,
     ] {
         headers.remove(name);
-    }
-}
-
-/// What a caller is told when the catalog did not answer. What our own client says goes to the log:
-/// it names addresses that are nobody's business here.
-pub(crate) fn told(status: &Status) -> Status {
-    tracing::warn!(
-        reason = status.message(),
-        "a call could not be passed to the catalog"
-    );
-    match status.code() {
-        Code::DeadlineExceeded => Status::deadline_exceeded("the catalog did not answer in time"),
-        _ => Status::unavailable(
-            "the catalog cannot be reached at the moment; images are still served, try again later",
-        ),
     }
 }
 

@@ -23,16 +23,16 @@ pub(crate) use download::Downloads;
 
 use crate::{
     GatewayConfig,
-    index::{Index, document::Document},
     metrics::{self, Route},
-    model::Model,
+    read_model::ReadModel,
+    simplestreams::{Index, document::Document},
     uses::Uses,
 };
 
 /// What requests are answered from.
 #[derive(Debug, Clone)]
 pub(crate) struct Edge {
-    model: watch::Receiver<Option<Model>>,
+    model: watch::Receiver<Option<ReadModel>>,
     index: watch::Receiver<Option<Arc<Index>>>,
     blobs: BlobStore,
     downloads: Downloads,
@@ -44,7 +44,7 @@ pub(crate) struct Edge {
 impl Edge {
     pub(crate) fn new(
         config: &GatewayConfig,
-        model: watch::Receiver<Option<Model>>,
+        model: watch::Receiver<Option<ReadModel>>,
         index: watch::Receiver<Option<Arc<Index>>>,
         blobs: BlobStore,
     ) -> Self {

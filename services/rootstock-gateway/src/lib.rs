@@ -14,20 +14,22 @@
 //!   public images, can be read.
 //! - A client never takes a part of a blob for the whole.
 //!
-//! Where to start: `model` (what is known, and `model/follow.rs` how it is learned), `index` (what is
-//! made of it), `http` (who asks), `grpc` and `content`. The metrics are listed in `metrics`.
+//! Where to start: `read_model` (what is known, and `read_model/follow.rs` how it is learned), `simplestreams`
+//! (what is made of it), `http`, `grpc` and `content` (who asks), `upstream` (calls to the catalog). The metrics
+//! are listed in `metrics`.
 
 mod config;
 mod content;
 mod grpc;
 mod http;
-mod index;
 mod listen;
 mod metrics;
-mod model;
+mod read_model;
 pub mod self_signed;
+mod simplestreams;
 #[cfg(test)]
 mod test_catalog;
+mod upstream;
 mod uses;
 
 use std::{convert::Infallible, path::PathBuf, sync::Arc, time::Duration};
@@ -39,7 +41,6 @@ use rootstock_runtime::{
     Component, Readiness, Shutdown, Tasks,
     grpc::{
         Api,
-        client::{ClientOptions, ClientStack, Idempotent, RetryOptions, connect_lazy},
         server::{Stack, StackOptions, stack},
     },
     http::{ListenOptions, serve, serve_with},
@@ -53,9 +54,9 @@ pub use config::{GatewayConfig, TlsConfig};
 use crate::{
     content::Content,
     http::Edge,
-    index::{Index, SharedIndex},
     listen::certificate::Certificate,
-    model::{Model, SharedModel, state_file},
+    read_model::{ReadModel, SharedReadModel, state_file},
+    simplestreams::{Index, SharedIndex},
 };
 
 /// Where the gateway is spoken to.
@@ -106,13 +107,13 @@ async fn serve_all(
     let certificate = Certificate::load(config.tls.clone())
         .await
         .context("cannot set up TLS")?;
-    let catalog = catalog_client(&config)?;
-    let model = Arc::new(SharedModel::new(load_state(&config).await));
+    let catalog = upstream::client_for_proxy(&config)?;
+    let model = Arc::new(SharedReadModel::new(load_state(&config).await));
     let index = Arc::new(SharedIndex::new(None));
 
     let content = Content::new(
         &config,
-        content_client(&config)?,
+        upstream::client_for_content(&config)?,
         blobs.clone(),
         model.subscribe(),
         shutdown.clone(),
@@ -156,7 +157,7 @@ async fn serve_all(
     });
     tasks.spawn("gateway.index", {
         let (model, index, shutdown) = (Arc::clone(&model), Arc::clone(&index), shutdown.clone());
-        async move { index::keep_rendered(&model, &index, config.render_interval, &shutdown).await }
+        async move { simplestreams::keep_rendered(&model, &index, config.render_interval, &shutdown).await }
     });
     tasks.spawn(
         "gateway.readiness",
@@ -170,7 +171,7 @@ async fn serve_all(
     }
     tasks.spawn("gateway.follow", {
         let shutdown = shutdown.clone();
-        async move { model::follow::follow(catalog, &model, &shutdown).await }
+        async move { read_model::follow::follow(catalog, &model, &shutdown).await }
     });
 
     let outcome = tasks.wait().await;
@@ -184,40 +185,8 @@ async fn serve_all(
     Ok(())
 }
 
-/// For calls that pass: they are the callers' to repeat.
-fn catalog_client(config: &GatewayConfig) -> anyhow::Result<ClientStack> {
-    client(config, RetryOptions::default())
-}
-
-/// For what the gateway itself has to say to the catalog.
-fn content_client(config: &GatewayConfig) -> anyhow::Result<ClientStack> {
-    let retry = RetryOptions {
-        idempotent: Idempotent::Only(content::REPEATABLE),
-        ..RetryOptions::default()
-    };
-    client(config, retry)
-}
-
-fn client(config: &GatewayConfig, retry: RetryOptions) -> anyhow::Result<ClientStack> {
-    let ca_pem = match &config.catalog_ca_file {
-        Some(path) => Some(
-            std::fs::read(path).with_context(|| format!("cannot read catalog_ca_file {}", path.display()))?,
-        ),
-        None => None,
-    };
-    let options = ClientOptions {
-        ca_pem,
-        // The edge's own limit is 30 s.
-        attempt_timeout: Duration::from_secs(25),
-        max_in_flight: 1024,
-        retry,
-        ..ClientOptions::default()
-    };
-    connect_lazy(&config.catalog_url, options).context("catalog_url cannot be used")
-}
-
 /// What the state file holds. A file that cannot be used is as good as none.
-async fn load_state(config: &GatewayConfig) -> Option<Model> {
+async fn load_state(config: &GatewayConfig) -> Option<ReadModel> {
     let path = config.state_file.clone()?;
     let shown = path.display().to_string();
     match spawn_blocking(move || state_file::load(&path, OffsetDateTime::now_utc())).await {
@@ -245,7 +214,7 @@ async fn load_state(config: &GatewayConfig) -> Option<Model> {
 /// Writes each state to the file, with a pause between two, and the last one at the shutdown.
 async fn keep_state(
     path: PathBuf,
-    mut model: watch::Receiver<Option<Model>>,
+    mut model: watch::Receiver<Option<ReadModel>>,
     shutdown: Shutdown,
 ) -> Result<(), Infallible> {
     loop {
@@ -257,14 +226,14 @@ async fn keep_state(
         if is_last && !model.has_changed().unwrap_or(false) {
             return Ok(());
         }
-        let catalog = model
+        let resources = model
             .borrow_and_update()
             .as_ref()
-            .map(|model| model.catalog().clone());
-        if let Some(catalog) = catalog {
+            .map(|model| model.resources().clone());
+        if let Some(resources) = resources {
             let target = path.clone();
             let written =
-                spawn_blocking(move || state_file::write(&target, &state_file::encode(&catalog))).await;
+                spawn_blocking(move || state_file::write(&target, &state_file::encode(&resources))).await;
             let problem = match written {
                 Ok(Ok(())) => None,
                 Ok(Err(error)) => Some(error.to_string()),

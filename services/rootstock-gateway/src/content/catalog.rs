@@ -15,17 +15,7 @@ use rootstock_proto::{
 use rootstock_runtime::grpc::client::ClientStack;
 use tonic::{Request, Status};
 
-use crate::grpc::told;
-
-/// The calls that the client stack may repeat. An import is one of them because each has a request id.
-pub(crate) const REPEATABLE: &[&str] = &[
-    "/rootstock.sync.v1.ImportService/OpenUpload",
-    "/rootstock.sync.v1.ImportService/FinishUpload",
-    "/rootstock.sync.v1.ImportService/DiscardUpload",
-    "/rootstock.sync.v1.ImportService/RecordImport",
-    "/rootstock.sync.v1.WorkService/SaveJournal",
-    "/rootstock.sync.v1.WorkService/Release",
-];
+use crate::upstream;
 
 /// For what is said at the end of a stream, when nobody may be waiting any more.
 const LAST_WORD_TIMEOUT: Duration = Duration::from_secs(5);
@@ -166,21 +156,6 @@ pub(super) fn is_lease_lost(status: &Status) -> bool {
 fn passed(status: Status) -> Status {
     match Error::from_status(&status) {
         Some(error) => error.into(),
-        None => told(&status),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use rootstock_runtime::grpc::Methods;
-
-    use super::*;
-
-    #[test]
-    fn what_the_stack_repeats_is_there_and_is_unary() {
-        let methods = Methods::of([rootstock_proto::ALL_DESCRIPTORS]).unwrap();
-        for path in REPEATABLE {
-            assert!(methods.is_unary(path), "{path}");
-        }
+        None => upstream::sanitize(&status),
     }
 }

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use super::{Edge, conditional::Validators, not_found, not_ready, plain, range, range::Wanted, unavailable};
 use crate::{
     metrics::{self, Outcome},
-    model::ReadableBlob,
+    read_model::ReadableBlob,
 };
 
 /// Clients give up on a head that takes 30 seconds, and the store's client tries again inside: better

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use rootstock_model::Digest;
 
-use super::catalog::{Catalog, VersionKey};
+use super::resources::{Resources, VersionKey};
 
-/// From a blob to the versions that hold it. A cache of [`Catalog`]'s versions, turned around.
+/// From a blob to the versions that hold it. A cache of [`Resources`]'s versions, turned around.
 #[derive(Debug, Default)]
 pub(super) struct Blobs {
     holders: HashMap<Digest, BTreeMap<VersionKey, u64>>,
@@ -14,8 +14,8 @@ pub(super) struct Blobs {
 }
 
 impl Blobs {
-    /// Takes over how the `touched` versions stand in the catalog now.
-    pub(super) fn update(&mut self, touched: &[VersionKey], catalog: &Catalog) {
+    /// Takes over how the `touched` versions stand in the resources now.
+    pub(super) fn update(&mut self, touched: &[VersionKey], resources: &Resources) {
         for key in touched {
             for digest in self.held.remove(key).unwrap_or_default() {
                 if let Some(holders) = self.holders.get_mut(&digest) {
@@ -25,7 +25,7 @@ impl Blobs {
                     }
                 }
             }
-            let Some(version) = catalog.version(key) else {
+            let Some(version) = resources.version(key) else {
                 continue;
             };
             for file in &version.files {

@@ -4,9 +4,7 @@
 //! one product, as on public servers, when they can: same architecture, same description, and where
 //! both have a version of one serial, the same metadata tarball. Otherwise the virtual machine goes
 //! under `<name>:virtual-machine`, a name that clients never show. Which versions and aliases a
-//! product has is decided before, in [`places`].
-
-mod places;
+//! product has is decided before, in [`dedupe`].
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,7 +17,8 @@ use rootstock_simplestreams::{
 };
 use time::{Date, OffsetDateTime};
 
-use crate::model::{Alias, Catalog, File, Image, Version};
+use super::dedupe;
+use crate::read_model::{Alias, File, Image, Resources, Version};
 
 /// Where blobs lie, relative to the gateway's URL.
 pub(crate) const BLOBS_PATH: &str = "blobs/sha256";
@@ -34,31 +33,31 @@ pub(crate) struct Products {
 }
 
 /// One image, read out of its message.
-struct Line<'a> {
-    name: ImageName,
-    image_type: ImageType,
-    architecture: Architecture,
+pub(super) struct Line<'a> {
+    pub(super) name: ImageName,
+    pub(super) image_type: ImageType,
+    pub(super) architecture: Architecture,
     /// Those that follow its newest version.
-    aliases: BTreeSet<AliasName>,
+    pub(super) aliases: BTreeSet<AliasName>,
     /// Those that are pinned to one of its versions, with its number.
-    pinned: BTreeMap<AliasName, i32>,
-    properties: BTreeMap<String, String>,
-    support_eol: Option<Date>,
-    versions: Vec<Content<'a>>,
+    pub(super) pinned: BTreeMap<AliasName, i32>,
+    pub(super) properties: BTreeMap<String, String>,
+    pub(super) support_eol: Option<Date>,
+    pub(super) versions: Vec<Content<'a>>,
     /// The number of its one version, when that has a product of its own.
-    apart: Option<i32>,
+    pub(super) apart: Option<i32>,
 }
 
 /// One version, read out of its message.
 #[derive(Clone)]
-struct Content<'a> {
-    message: &'a wire::Version,
-    created_at: OffsetDateTime,
-    files: Files,
+pub(super) struct Content<'a> {
+    pub(super) message: &'a wire::Version,
+    pub(super) created_at: OffsetDateTime,
+    pub(super) files: Files,
 }
 
 #[derive(Clone)]
-enum Files {
+pub(super) enum Files {
     Split {
         root_ftype: RootFtype,
         entry: SplitEntry,
@@ -67,12 +66,12 @@ enum Files {
 }
 
 /// The products that show every listed version of every public image.
-pub(crate) fn products(catalog: &Catalog) -> Products {
+pub(crate) fn products(resources: &Resources) -> Products {
     let mut products = Products::default();
-    let names = AliasTable::of(catalog);
+    let names = AliasTable::of(resources);
     let mut all = Vec::new();
-    for image in catalog.public_images() {
-        match line(image, catalog, &names, &mut products.left_out) {
+    for image in resources.public_images() {
+        match line(image, resources, &names, &mut products.left_out) {
             Ok(line) if line.versions.is_empty() => {}
             Ok(line) => all.push(line),
             Err(problem) => {
@@ -83,7 +82,7 @@ pub(crate) fn products(catalog: &Catalog) -> Products {
         }
     }
     let mut taken: BTreeSet<ImageName> = all.iter().map(|line| line.name.clone()).collect();
-    let (apart, together): (Vec<_>, Vec<_>) = places::one_place_each(all)
+    let (apart, together): (Vec<_>, Vec<_>) = dedupe::one_place_each(all)
         .into_iter()
         .partition(|line| line.apart.is_some());
     let mut lines: BTreeMap<ImageName, Vec<Line<'_>>> = BTreeMap::new();
@@ -131,9 +130,9 @@ struct AliasTable<'a> {
 }
 
 impl<'a> AliasTable<'a> {
-    fn of(catalog: &'a Catalog) -> Self {
+    fn of(resources: &'a Resources) -> Self {
         let (mut by_image, mut keys) = (BTreeMap::<_, Vec<_>>::new(), BTreeSet::new());
-        for alias in catalog.aliases() {
+        for alias in resources.aliases() {
             if let Some(image_type) = type_of(alias.image_type) {
                 by_image.entry(alias.image_id).or_default().push(alias);
                 keys.insert((alias.name, image_type, alias.architecture));
@@ -175,7 +174,7 @@ impl<'a> AliasTable<'a> {
 
 fn line<'a>(
     image: &'a Image,
-    catalog: &'a Catalog,
+    resources: &'a Resources,
     names: &AliasTable<'_>,
     left_out: &mut BTreeSet<String>,
 ) -> Result<Line<'a>, String> {
@@ -188,7 +187,7 @@ fn line<'a>(
             .or_insert_with(|| message.variant.clone());
     }
     let mut versions = Vec::new();
-    for version in catalog.listed_versions(&message.id) {
+    for version in resources.listed_versions(&message.id) {
         match content(version, image_type) {
             Ok(content) => versions.extend(content),
             Err(problem) => {

@@ -13,7 +13,7 @@ use std::{
 
 use rootstock_model::{AliasName, ImageType, serial};
 
-use super::{Content, Line};
+use super::products::{Content, Line};
 
 /// Names a content to clients.
 type Key<'a> = (ImageType, &'a str);

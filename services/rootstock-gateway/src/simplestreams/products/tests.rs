@@ -6,20 +6,20 @@ use wire::{Alias, ChangeOperation, VersionChange, change::Resource};
 
 use super::*;
 use crate::{
-    model::Model,
+    read_model::ReadModel,
     test_catalog::{change, image, version},
 };
 
 const CONTAINER: i32 = wire::ImageType::Container as i32;
 const MACHINE: i32 = wire::ImageType::VirtualMachine as i32;
 
-fn catalog(resources: Vec<Resource>) -> Catalog {
+fn catalog(resources: Vec<Resource>) -> Resources {
     let changes = resources
         .into_iter()
         .map(|resource| change(1, ChangeOperation::State, resource))
         .collect();
-    Model::from_state(changes, 1, datetime!(2026-11-22 05:24 UTC))
-        .catalog()
+    ReadModel::from_state(changes, 1, datetime!(2026-11-22 05:24 UTC))
+        .resources()
         .clone()
 }
 

@@ -15,7 +15,7 @@ fn digest(text: &str) -> Digest {
 }
 
 /// One public image with one active version, whose blobs are "metadata" and "root".
-fn model() -> Model {
+fn model() -> ReadModel {
     let state = vec![
         change(5, Operation::State, Resource::Image(image("i1", "debian"))),
         change(
@@ -24,10 +24,10 @@ fn model() -> Model {
             Resource::Version(version("i1", 0, "20261122", ["metadata", "root"])),
         ),
     ];
-    Model::from_state(state, 5, NOW)
+    ReadModel::from_state(state, 5, NOW)
 }
 
-fn reads(model: &Model, text: &str, now: OffsetDateTime) -> bool {
+fn reads(model: &ReadModel, text: &str, now: OffsetDateTime) -> bool {
     model.readable_blob(&digest(text), now).is_some()
 }
 
@@ -62,7 +62,7 @@ fn a_version_that_is_not_stored_is_not_known() {
         NOW,
     );
     assert!(!reads(&model, "root 2", NOW));
-    assert_eq!(model.catalog().listed_versions("i1").count(), 1);
+    assert_eq!(model.resources().listed_versions("i1").count(), 1);
 }
 
 #[test]
@@ -97,9 +97,9 @@ fn what_went_off_the_list_stays_readable_for_the_grace() {
     ] {
         assert_eq!(
             model
-                .catalog()
+                .resources()
                 .public_images()
-                .flat_map(|image| { model.catalog().listed_versions(&image.message.id) })
+                .flat_map(|image| { model.resources().listed_versions(&image.message.id) })
                 .count(),
             0,
             "{what}"
@@ -205,7 +205,7 @@ fn being_told_twice_does_no_harm() {
         6,
         NOW,
     );
-    assert_eq!(model.catalog().listed_versions("i1").count(), 0);
+    assert_eq!(model.resources().listed_versions("i1").count(), 0);
     assert_eq!(model.revision(), 6);
 }
 
@@ -220,9 +220,9 @@ fn a_new_state_takes_the_place_but_what_was_listed_can_still_be_read() {
             Resource::Version(version("i2", 3, "20261201", ["metadata 3", "root 3"])),
         ),
     ];
-    model.replace(Model::from_state(state, 90, NOW), NOW);
+    model.replace(ReadModel::from_state(state, 90, NOW), NOW);
     let listed: Vec<_> = model
-        .catalog()
+        .resources()
         .public_images()
         .map(|image| image.message.name.as_str())
         .collect();
@@ -233,7 +233,7 @@ fn a_new_state_takes_the_place_but_what_was_listed_can_still_be_read() {
     model.prune(NOW + DAY);
     assert_eq!(model.blob_count(), 2);
     assert_eq!(
-        model.catalog().to_changes().len(),
+        model.resources().to_changes().len(),
         2,
         "the image that is gone is forgotten with its versions"
     );
@@ -288,11 +288,11 @@ fn a_state_survives_the_file() {
         change(11, Operation::Deleted, Resource::Image(image("i2", "gone"))),
     ];
     model.apply(changes, 11, NOW);
-    state_file::write(&path, &state_file::encode(model.catalog())).unwrap();
+    state_file::write(&path, &state_file::encode(model.resources())).unwrap();
     let loaded = state_file::load(&path, NOW + Duration::HOUR).unwrap().unwrap();
     assert_eq!(loaded.revision(), 11);
     // The moment of de-listing is kept with the version, nothing else may differ.
-    assert_eq!(loaded.catalog().to_changes(), model.catalog().to_changes());
+    assert_eq!(loaded.resources().to_changes(), model.resources().to_changes());
     for blob in ["root", "root 2", "m"] {
         assert!(reads(&loaded, blob, NOW + DAY - Duration::SECOND), "{blob}");
     }
@@ -344,11 +344,11 @@ fn a_hidden_version_is_not_listed_and_stays_readable() {
         6,
         NOW,
     );
-    assert_eq!(model.catalog().listed_versions("i1").count(), 0);
+    assert_eq!(model.resources().listed_versions("i1").count(), 0);
     model.prune(NOW + 2 * DAY);
     assert!(reads(&model, "root", NOW + 2 * DAY));
-    let reloaded = Model::from_state(model.catalog().to_changes(), 6, NOW);
-    assert_eq!(reloaded.catalog().listed_versions("i1").count(), 0);
+    let reloaded = ReadModel::from_state(model.resources().to_changes(), 6, NOW);
+    assert_eq!(reloaded.resources().listed_versions("i1").count(), 0);
     assert!(reads(&reloaded, "root", NOW + 2 * DAY));
 }
 
@@ -362,8 +362,8 @@ fn a_version_that_left_the_store_is_readable_from_when_the_catalog_says() {
         change(5, Operation::State, Resource::Image(image("i1", "debian"))),
         change(5, Operation::State, Resource::Version(available)),
     ];
-    let model = Model::from_state(state, 5, NOW);
-    assert_eq!(model.catalog().listed_versions("i1").count(), 0);
+    let model = ReadModel::from_state(state, 5, NOW);
+    assert_eq!(model.resources().listed_versions("i1").count(), 0);
     assert!(reads(
         &model,
         "root",
@@ -394,9 +394,9 @@ fn what_an_application_holds_is_readable_for_as_long_whatever_becomes_of_its_ima
     let later = NOW + 30 * DAY;
     model.prune(later);
     assert!(reads(&model, "root", later));
-    assert_eq!(model.catalog().public_images().count(), 0);
+    assert_eq!(model.resources().public_images().count(), 0);
     // After a restart too.
-    let mut model = Model::from_state(model.catalog().to_changes(), 8, NOW);
+    let mut model = ReadModel::from_state(model.resources().to_changes(), 8, NOW);
     model.prune(later);
     assert!(reads(&model, "root", later));
     // It moves on, and lets go.

@@ -1,8 +1,9 @@
 //! The simplestreams index: rendered off the request path, once per revision at most, and handed out
 //! of memory.
 
+mod dedupe;
 pub(crate) mod document;
-pub(crate) mod products;
+mod products;
 
 use std::{collections::BTreeSet, convert::Infallible, sync::Arc, time::Duration};
 
@@ -17,7 +18,7 @@ use tokio::{
 
 use crate::{
     metrics,
-    model::{Catalog, SharedModel},
+    read_model::{Resources, SharedReadModel},
 };
 use document::Document;
 
@@ -37,7 +38,7 @@ pub(crate) type SharedIndex = watch::Sender<Option<Arc<Index>>>;
 /// Renders the index after every transaction, but not more often than once per `interval`: a burst of
 /// transactions costs one index in the end. Returns at the shutdown.
 pub(crate) async fn keep_rendered(
-    model: &SharedModel,
+    model: &SharedReadModel,
     published: &SharedIndex,
     interval: Duration,
     shutdown: &Shutdown,
@@ -46,12 +47,12 @@ pub(crate) async fn keep_rendered(
     changes.mark_changed();
     while let Some(Ok(())) = shutdown.race(changes.changed()).await {
         let next = Instant::now() + interval;
-        let catalog = changes
+        let resources = changes
             .borrow_and_update()
             .as_ref()
-            .map(|model| model.catalog().clone());
-        if let Some(catalog) = catalog {
-            publish(catalog, published).await;
+            .map(|model| model.resources().clone());
+        if let Some(resources) = resources {
+            publish(resources, published).await;
         }
         if shutdown.race(sleep_until(next)).await.is_none() {
             break;
@@ -60,13 +61,13 @@ pub(crate) async fn keep_rendered(
     Ok(())
 }
 
-async fn publish(catalog: Catalog, published: &SharedIndex) {
+async fn publish(resources: Resources, published: &SharedIndex) {
     let started = Instant::now();
-    let revision = catalog.revision;
+    let revision = resources.revision;
     let before = published.borrow().clone();
     let rendered = spawn_blocking(move || {
         // The last holder of a large state frees it here, off the async threads.
-        render(&catalog, before.as_deref(), OffsetDateTime::now_utc())
+        render(&resources, before.as_deref(), OffsetDateTime::now_utc())
     });
     let index = match rendered.await {
         Ok(Ok(index)) => index,
@@ -96,8 +97,8 @@ async fn publish(catalog: Catalog, published: &SharedIndex) {
     published.send_replace(Some(Arc::new(index)));
 }
 
-fn render(catalog: &Catalog, before: Option<&Index>, now: OffsetDateTime) -> Result<Index, RenderError> {
-    let products = products::products(catalog);
+fn render(resources: &Resources, before: Option<&Index>, now: OffsetDateTime) -> Result<Index, RenderError> {
+    let products = products::products(resources);
     let index = render_index(products.entries.keys())?;
     let documents = render_products(&products.entries)?;
     Ok(Index {

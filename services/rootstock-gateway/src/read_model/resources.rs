@@ -15,7 +15,7 @@ use super::is_within;
 
 /// The state of the catalog, as far as the edge shows it. Cheap to clone: its parts are shared.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Catalog {
+pub(crate) struct Resources {
     /// The last revision that was applied.
     pub(crate) revision: i64,
     images: BTreeMap<Arc<str>, Arc<Image>>,
@@ -109,7 +109,7 @@ impl Version {
     }
 }
 
-impl Catalog {
+impl Resources {
     /// `images.deletion_grace`: how long the files of a version stay readable that went off the list.
     pub(super) fn deletion_grace(&self) -> Duration {
         self.deletion_grace

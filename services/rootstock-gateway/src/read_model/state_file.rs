@@ -16,7 +16,7 @@ use rootstock_model::Digest;
 use rootstock_proto::catalog::v1::WatchResponse;
 use time::OffsetDateTime;
 
-use super::{Catalog, Model};
+use super::{ReadModel, Resources};
 
 const FORMAT: &[u8] = b"rootstock-gateway state 1\n";
 const DIGEST_BYTES: usize = 32;
@@ -33,7 +33,7 @@ pub(crate) enum StateFileError {
 }
 
 /// Reads a state; `None` when there is no file yet.
-pub(crate) fn load(path: &Path, now: OffsetDateTime) -> Result<Option<Model>, StateFileError> {
+pub(crate) fn load(path: &Path, now: OffsetDateTime) -> Result<Option<ReadModel>, StateFileError> {
     let bytes = match fs::read(path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -47,14 +47,14 @@ pub(crate) fn load(path: &Path, now: OffsetDateTime) -> Result<Option<Model>, St
         return Err(StateFileError::Damaged);
     }
     let state = WatchResponse::decode(state).map_err(|_| StateFileError::Damaged)?;
-    Ok(Some(Model::from_state(state.changes, state.revision, now)))
+    Ok(Some(ReadModel::from_state(state.changes, state.revision, now)))
 }
 
 /// The bytes of the file.
-pub(crate) fn encode(catalog: &Catalog) -> Vec<u8> {
+pub(crate) fn encode(resources: &Resources) -> Vec<u8> {
     let state = WatchResponse {
-        changes: catalog.to_changes(),
-        revision: catalog.revision,
+        changes: resources.to_changes(),
+        revision: resources.revision,
     };
     let state = state.encode_to_vec();
     let mut bytes = Vec::with_capacity(FORMAT.len() + DIGEST_BYTES + state.len());

@@ -14,7 +14,7 @@ use time::OffsetDateTime;
 use tokio::time::{sleep, timeout};
 use tonic::{Code, Status};
 
-use super::{Model, SharedModel};
+use super::{ReadModel, SharedReadModel};
 use crate::metrics;
 
 /// The catalog gives a sign of life every 15 seconds: three missed ones, and the stream is dead.
@@ -39,7 +39,7 @@ enum Start {
 /// catalog since.
 pub(crate) async fn follow(
     catalog: ClientStack,
-    model: &SharedModel,
+    model: &SharedReadModel,
     shutdown: &Shutdown,
 ) -> Result<(), Infallible> {
     let mut client = WatchServiceClient::new(catalog).max_decoding_message_size(MAX_RESPONSE_BYTES);
@@ -95,7 +95,7 @@ fn report(failures: u32, status: &Status, start: Start, delay: Duration) {
 
 /// One watch.
 struct Watch<'a> {
-    model: &'a SharedModel,
+    model: &'a SharedReadModel,
     /// Where the next watch would begin.
     start: Start,
     /// Changes of a transaction, or of the first state, that is not complete yet.
@@ -159,7 +159,7 @@ impl Watch<'_> {
     }
 
     fn begin(&self, state: Vec<Change>, revision: i64, now: OffsetDateTime) {
-        let new = Model::from_state(state, revision, now);
+        let new = ReadModel::from_state(state, revision, now);
         tracing::info!(revision, blobs = new.blob_count(), "received the catalog's state");
         self.model.send_modify(|model| match model {
             Some(model) => model.replace(new, now),

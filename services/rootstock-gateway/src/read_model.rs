@@ -5,8 +5,8 @@
 //! whoever reads it sees a state that the catalog was in.
 
 mod blobs;
-mod catalog;
 pub(crate) mod follow;
+mod resources;
 pub(crate) mod state_file;
 
 use std::time::Duration;
@@ -17,19 +17,19 @@ use time::OffsetDateTime;
 use tokio::sync::watch;
 
 use blobs::Blobs;
-pub(crate) use catalog::{Alias, Catalog, File, Image, Version};
+pub(crate) use resources::{Alias, File, Image, Resources, Version};
 
 /// Images that one download counts for.
 const MAX_USED: usize = 8;
 
 /// The model as its one writer holds it. Readers look at it through [`watch::Sender::subscribe`],
 /// and are woken after each transaction. `None` until a first state was received or loaded.
-pub(crate) type SharedModel = watch::Sender<Option<Model>>;
+pub(crate) type SharedReadModel = watch::Sender<Option<ReadModel>>;
 
 /// What the gateway knows of the catalog.
 #[derive(Debug, Default)]
-pub(crate) struct Model {
-    catalog: Catalog,
+pub(crate) struct ReadModel {
+    resources: Resources,
     blobs: Blobs,
 }
 
@@ -40,7 +40,7 @@ pub(crate) struct ReadableBlob {
     pub(crate) size_bytes: u64,
 }
 
-impl Model {
+impl ReadModel {
     /// The model of a whole state, as the first part of a watch gives it.
     pub(crate) fn from_state(state: Vec<wire::Change>, revision: i64, now: OffsetDateTime) -> Self {
         let mut model = Self::default();
@@ -53,14 +53,14 @@ impl Model {
     /// Changes up to the revision that is here already are passed over, so that being told twice
     /// does no harm.
     pub(crate) fn apply(&mut self, changes: Vec<wire::Change>, revision: i64, now: OffsetDateTime) {
-        let known = self.catalog.revision;
+        let known = self.resources.revision;
         for change in changes {
             if change.revision > known || known == 0 {
-                let touched = self.catalog.apply(change, now);
-                self.blobs.update(&touched, &self.catalog);
+                let touched = self.resources.apply(change, now);
+                self.blobs.update(&touched, &self.resources);
             }
         }
-        self.catalog.revision = known.max(revision);
+        self.resources.revision = known.max(revision);
     }
 
     /// Puts a newly received state in the place of this one.
@@ -68,34 +68,34 @@ impl Model {
     /// What was listed here and is unknown there was deleted in between: its blobs stay readable
     /// for the grace, because clients still hold the index that lists it.
     pub(crate) fn replace(&mut self, mut new: Self, now: OffsetDateTime) {
-        let inherited = new.catalog.inherit(&self.catalog, now);
-        new.blobs.update(&inherited, &new.catalog);
+        let inherited = new.resources.inherit(&self.resources, now);
+        new.blobs.update(&inherited, &new.resources);
         *self = new;
     }
 
     /// Forgets versions whose grace is over.
     pub(crate) fn prune(&mut self, now: OffsetDateTime) {
-        let forgotten = self.catalog.prune(now);
-        self.blobs.update(&forgotten, &self.catalog);
+        let forgotten = self.resources.prune(now);
+        self.blobs.update(&forgotten, &self.resources);
     }
 
     /// The part that the index is rendered from; cheap to clone.
-    pub(crate) fn catalog(&self) -> &Catalog {
-        &self.catalog
+    pub(crate) fn resources(&self) -> &Resources {
+        &self.resources
     }
 
     /// The last revision that was applied.
     pub(crate) fn revision(&self) -> i64 {
-        self.catalog.revision
+        self.resources.revision
     }
 
     /// The blob, when a public image has it in a version that is stored, was listed until less than the
     /// deletion grace ago, or is held by an application.
     pub(crate) fn readable_blob(&self, digest: &Digest, now: OffsetDateTime) -> Option<ReadableBlob> {
         self.blobs.holders(digest).find_map(|(key, size_bytes)| {
-            let version = self.catalog.version(key)?;
-            let readable =
-                self.catalog.image(&key.image_id)?.message.public && self.catalog.is_readable(version, now);
+            let version = self.resources.version(key)?;
+            let readable = self.resources.image(&key.image_id)?.message.public
+                && self.resources.is_readable(version, now);
             readable.then_some(ReadableBlob { size_bytes })
         })
     }
@@ -104,14 +104,14 @@ impl Model {
     /// those who may see every image.
     pub(crate) fn known_blob(&self, digest: &Digest, now: OffsetDateTime) -> Option<u64> {
         self.blobs.holders(digest).find_map(|(key, size_bytes)| {
-            let version = self.catalog.version(key)?;
-            self.catalog.is_readable(version, now).then_some(size_bytes)
+            let version = self.resources.version(key)?;
+            self.resources.is_readable(version, now).then_some(size_bytes)
         })
     }
 
     /// Whether a version is listed here.
     pub(crate) fn has_version(&self, image_id: &str, number: i32) -> bool {
-        self.catalog
+        self.resources
             .listed_versions(image_id)
             .any(|version| version.message.number == number)
     }
@@ -123,10 +123,13 @@ impl Model {
             .blobs
             .holders(digest)
             .filter(|(key, _)| {
-                let root = self.catalog.version(key).and_then(|version| version.files.last());
+                let root = self
+                    .resources
+                    .version(key)
+                    .and_then(|version| version.files.last());
                 root.is_some_and(|root| root.sha256 == *digest)
                     && self
-                        .catalog
+                        .resources
                         .image(&key.image_id)
                         .is_some_and(|image| image.message.public && !image.is_deleted)
             })

@@ -11,6 +11,7 @@ pub mod credentials;
 pub mod default_image;
 pub mod deletion;
 pub mod digest;
+pub mod duration;
 pub mod explain;
 pub mod ftype;
 pub mod glob;

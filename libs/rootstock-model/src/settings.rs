@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::duration;
+
 /// The settings in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -65,7 +67,7 @@ pub static ALL: [Definition; 7] = [
         key: "images.auto_update_interval",
         description: "How often newer versions are looked for of added and cached images with auto-update",
         expected: "a duration of at least 1s, such as 6h",
-        read: |settings| format_duration(settings.auto_update_interval),
+        read: |settings| duration::format(settings.auto_update_interval),
         write: |settings, value| {
             settings.auto_update_interval = duration_from(value, Duration::from_secs(1))?;
             Some(())
@@ -85,7 +87,7 @@ pub static ALL: [Definition; 7] = [
         key: "images.deletion_grace",
         description: "How long the blobs of a retired or deleted version stay readable",
         expected: "a duration of at least 2h: clients cache indexes for an hour",
-        read: |settings| format_duration(settings.deletion_grace),
+        read: |settings| duration::format(settings.deletion_grace),
         write: |settings, value| {
             settings.deletion_grace = duration_from(value, Duration::from_secs(2 * 60 * 60))?;
             Some(())
@@ -115,7 +117,7 @@ pub static ALL: [Definition; 7] = [
         key: "images.update_interval",
         description: "How often a remote is polled that has no interval of its own",
         expected: "a duration of at least 1s, such as 5m",
-        read: |settings| format_duration(settings.update_interval),
+        read: |settings| duration::format(settings.update_interval),
         write: |settings, value| {
             settings.update_interval = duration_from(value, Duration::from_secs(1))?;
             Some(())
@@ -124,7 +126,7 @@ pub static ALL: [Definition; 7] = [
 ];
 
 fn duration_from(value: &str, least: Duration) -> Option<Duration> {
-    parse_duration(value).filter(|duration| *duration >= least)
+    duration::parse(value).filter(|duration| *duration >= least)
 }
 
 fn number(value: &str, least: u32, most: u32) -> Option<u32> {
@@ -238,72 +240,9 @@ impl Settings {
     }
 }
 
-/// Writes a duration in the largest unit that holds it whole: [`parse_duration`] reads it back, to
-/// the millisecond.
-pub fn format_duration(duration: Duration) -> String {
-    let ms = duration.as_millis();
-    // A day is written as 24h: that is how the settings are known.
-    let units = [(60 * 60 * 1000, "h"), (60 * 1000, "m"), (1000, "s")];
-    match units
-        .iter()
-        .find(|(unit_ms, _)| ms > 0 && ms.is_multiple_of(*unit_ms))
-    {
-        Some((unit_ms, unit)) => format!("{}{unit}", ms / unit_ms),
-        None => format!("{ms}ms"),
-    }
-}
-
-/// Reads a duration: a sum of numbers with a unit (`ms`, `s`, `m`, `h`, `d`), e.g. `1h30m`.
-pub fn parse_duration(text: &str) -> Option<Duration> {
-    let mut rest = text;
-    let mut total = Duration::ZERO;
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit())?;
-        let number: u64 = rest[..digits].parse().ok()?;
-        let unit_end = rest[digits..]
-            .find(|c: char| c.is_ascii_digit())
-            .map_or(rest.len(), |at| digits + at);
-        let unit_ms = match &rest[digits..unit_end] {
-            "ms" => 1,
-            "s" => 1000,
-            "m" => 60 * 1000,
-            "h" => 60 * 60 * 1000,
-            "d" => 24 * 60 * 60 * 1000,
-            _ => return None,
-        };
-        total = total.checked_add(Duration::from_millis(number.checked_mul(unit_ms)?))?;
-        rest = &rest[unit_end..];
-    }
-    (!text.is_empty()).then_some(total)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn durations_are_read_with_their_units() {
-        let cases = [
-            ("5m", Some(300_000)),
-            ("1h30m", Some(5_400_000)),
-            ("250ms", Some(250)),
-            ("2d", Some(172_800_000)),
-            ("", None),
-            ("5", None),
-            ("m", None),
-            ("5 m", None),
-            ("-5m", None),
-            ("99999999999999999999s", None),
-            ("18446744073709551615d", None),
-        ];
-        for (text, expected_ms) in cases {
-            assert_eq!(
-                parse_duration(text),
-                expected_ms.map(Duration::from_millis),
-                "{text}"
-            );
-        }
-    }
 
     #[test]
     fn settings_are_written_as_they_are_read() {

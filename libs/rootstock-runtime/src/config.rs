@@ -20,7 +20,6 @@ use std::{ffi::OsString, fmt, path::PathBuf};
 use figment::value::Dict;
 use serde::{Serialize, de::DeserializeOwned};
 
-pub mod duration;
 mod layer;
 mod resolve;
 mod secret;

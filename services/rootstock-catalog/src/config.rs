@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use rootstock_runtime::config::{Problems, Secret, Validate, duration};
+use rootstock_model::duration;
+use rootstock_runtime::config::{Problems, Secret, Validate};
 use serde::{Deserialize, Serialize};
 
 /// The section `catalog`.

@@ -2,7 +2,8 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use rootstock_runtime::config::{Problems, Validate, duration};
+use rootstock_model::duration;
+use rootstock_runtime::config::{Problems, Validate};
 use serde::{Deserialize, Serialize};
 
 /// How a worker works.

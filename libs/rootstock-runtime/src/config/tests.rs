@@ -21,7 +21,7 @@ struct Catalog {
     verbose: bool,
     ratio: f64,
     password: Secret,
-    #[serde(with = "duration")]
+    #[serde(with = "rootstock_model::duration")]
     interval: Duration,
     mode: Mode,
 }
@@ -206,7 +206,7 @@ fn every_mistake_of_every_source_is_in_one_report() {
     let expected = [
         "catalgo: unknown key (ROOTSTOCK_CATALGO)",
         "catalog.colour: unknown key (in FILE)",
-        r#"catalog.interval: "5 parsecs" is no duration: expected one such as 30s, 250ms or 1h30m (in FILE)"#,
+        r#"catalog.interval: "5 parsecs" is not a duration: expected one such as 30s, 250ms or 1h30m (in FILE)"#,
         r#"catalog.mode: "sometimes" is none of the choices: mirror, on-demand (in FILE)"#,
         "catalog.password: must be set (not set)",
         r#"catalog.pool_size: found "many", expected u16 (in FILE)"#,

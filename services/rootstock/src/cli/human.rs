@@ -76,7 +76,7 @@ pub(super) fn rfc3339(timestamp: &prost_types::Timestamp) -> Option<String> {
 /// A duration as it is typed: `5m`, `1h30m`.
 pub(super) fn duration(duration: &prost_types::Duration) -> String {
     let duration = Duration::try_from(*duration).unwrap_or_default();
-    rootstock_runtime::config::duration::format(duration)
+    rootstock_model::duration::format(duration)
 }
 
 /// The first characters of a digest: enough to tell blobs apart, and to ask for an image.

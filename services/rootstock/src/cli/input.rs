@@ -39,7 +39,7 @@ pub(super) fn when(text: &str) -> Result<When, String> {
         return Ok(When::At(moment));
     }
     let duration = text.strip_prefix('+').unwrap_or(text);
-    rootstock_model::settings::parse_duration(duration)
+    rootstock_model::duration::parse(duration)
         .map(When::In)
         .ok_or_else(|| {
             "it is a day (2026-12-24), a moment (2026-12-24T18:00:00Z), or a time from now (7d, 36h)"

@@ -1,10 +1,10 @@
 //! `ExplainImage`: what is known of an image, gathered; the model says what it means.
 
 use rootstock_model::{
-    Status,
+    Status, duration,
     explain::{self, Transfers, VersionFacts},
     plan,
-    settings::{Settings, format_duration},
+    settings::Settings,
 };
 use rootstock_proto::{
     catalog::v1::{
@@ -180,7 +180,7 @@ fn rules(
         rules.push(match (source.release.as_str(), image.auto_update) {
             ("", true) => format!(
                 "follows {product} of remote {remote}: its newest version is taken, looked for every {}",
-                format_duration(settings.auto_update_interval)
+                duration::format(settings.auto_update_interval)
             ),
             ("", false) => format!(
                 "was taken from {product} of remote {remote} and does not follow it: auto_update is off"

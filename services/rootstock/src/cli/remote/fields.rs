@@ -143,7 +143,7 @@ fn rule(text: &str) -> Result<String, String> {
 }
 
 fn interval(text: &str) -> Result<Duration, String> {
-    rootstock_model::settings::parse_duration(text)
+    rootstock_model::duration::parse(text)
         .filter(|interval| *interval >= Duration::from_secs(1))
         .ok_or_else(|| "it is a time of at least 1s, such as 90s, 5m or 1h30m".to_owned())
 }

@@ -1,4 +1,4 @@
-//! Durations in configurations: `#[serde(with = "rootstock_runtime::config::duration")]`.
+//! Durations as text, in configurations, settings and commands.
 //!
 //! A sum of numbers with a unit (`ms`, `s`, `m`, `h`, `d`): `30s`, `250ms`, `1h30m`.
 
@@ -6,16 +6,18 @@ use std::time::Duration;
 
 use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer, de::Error as _};
 
+/// Is read, but not written: a day is shown as `24h`.
+const DAY: &str = "d";
 /// The units, largest first, in milliseconds.
 const UNITS: [(&str, u64); 5] = [
-    ("d", 24 * 60 * 60 * 1000),
+    (DAY, 24 * 60 * 60 * 1000),
     ("h", 60 * 60 * 1000),
     ("m", 60 * 1000),
     ("s", 1000),
     ("ms", 1),
 ];
 
-/// Reads a duration; `None` when the text is none.
+/// Reads a duration; `None` when the text is not one.
 pub fn parse(text: &str) -> Option<Duration> {
     let mut rest = text;
     let mut total_ms = 0u64;
@@ -33,7 +35,7 @@ pub fn parse(text: &str) -> Option<Duration> {
 pub fn format(duration: Duration) -> String {
     let mut rest_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let mut text = String::new();
-    for (name, unit_ms) in UNITS {
+    for (name, unit_ms) in UNITS.into_iter().filter(|(name, _)| *name != DAY) {
         if rest_ms >= unit_ms {
             text += &format!("{}{name}", rest_ms / unit_ms);
             rest_ms %= unit_ms;
@@ -53,12 +55,12 @@ pub fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S:
 /// For `#[serde(with)]`.
 ///
 /// # Errors
-/// The text is no duration.
+/// The text is not a duration.
 pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(deserializer)?;
     parse(&text).ok_or_else(|| {
         D::Error::custom(format_args!(
-            "{text:?} is no duration: expected one such as 30s, 250ms or 1h30m"
+            "{text:?} is not a duration: expected one such as 30s, 250ms or 1h30m"
         ))
     })
 }
@@ -89,6 +91,20 @@ mod tests {
             ("18446744073709551615ms1ms", None),
         ] {
             assert_eq!(parse(text), expected_ms.map(Duration::from_millis), "{text}");
+        }
+    }
+
+    #[test]
+    fn durations_are_written_in_hours_and_smaller_units() {
+        for (ms, expected) in [
+            (0, "0s"),
+            (250, "250ms"),
+            (90_000, "1m30s"),
+            (300_000, "5m"),
+            (86_400_000, "24h"),
+            (176_461_001, "49h1m1s1ms"),
+        ] {
+            assert_eq!(format(Duration::from_millis(ms)), expected);
         }
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rand::Rng;
 
-/// Exponential back-off with jitter. Pure: it sleeps nowhere and counts nothing.
+/// Exponential back-off with jitter. Pure: it does not sleep, and does not count attempts.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Backoff {
     /// Upper bound of the wait before the first retry.
@@ -23,6 +23,8 @@ pub enum Jitter {
     /// Anything from nothing to the bound, so that callers that failed together do not come back
     /// together.
     Full,
+    /// Anything from half the bound to the bound: for work that must not be tried again at once.
+    Half,
     /// The bound itself: for a single caller, and for tests.
     None,
 }
@@ -52,20 +54,20 @@ impl Backoff {
 
     /// How long to wait before the retry after `attempt` failures (counted from 0).
     pub fn delay(&self, attempt: u32, rng: &mut impl Rng) -> Duration {
-        let bound = self.bound(attempt);
-        match self.jitter {
-            Jitter::Full => bound.mul_f64(rng.random_range(0.0..=1.0)).min(bound),
-            Jitter::None => bound,
-        }
+        self.delay_within(attempt, rng.random_range(0.0..=1.0))
     }
 
-    /// [`Backoff::delay`], but never less than `minimum`: what the other side asked for, such as
-    /// Retry-After. The minimum wins over [`Backoff::max`]; a caller that does not trust it caps it.
-    ///
-    /// The jitter is added to the minimum: otherwise everybody who was told "60 s" comes back in
-    /// the same second.
-    pub fn delay_at_least(&self, minimum: Duration, attempt: u32, rng: &mut impl Rng) -> Duration {
-        minimum.saturating_add(self.delay(attempt, rng))
+    /// [`Backoff::delay`] with the random number given: `share`, from 0 to 1, is the place in the
+    /// range that the jitter leaves.
+    pub fn delay_within(&self, attempt: u32, share: f64) -> Duration {
+        let bound = self.bound(attempt);
+        let share = share.clamp(0.0, 1.0);
+        let factor = match self.jitter {
+            Jitter::Full => share,
+            Jitter::Half => 0.5 + share / 2.0,
+            Jitter::None => 1.0,
+        };
+        bound.mul_f64(factor).min(bound)
     }
 }
 
@@ -77,12 +79,13 @@ mod tests {
     use super::*;
 
     fn backoffs() -> impl Strategy<Value = Backoff> {
-        (0u64..10_000_000, 0u64..100_000_000, 0.0f64..50.0, any::<bool>()).prop_map(
-            |(initial_us, max_us, factor, full)| Backoff {
+        let jitter = prop_oneof![Just(Jitter::Full), Just(Jitter::Half), Just(Jitter::None)];
+        (0u64..10_000_000, 0u64..100_000_000, 0.0f64..50.0, jitter).prop_map(
+            |(initial_us, max_us, factor, jitter)| Backoff {
                 initial: Duration::from_micros(initial_us),
                 max: Duration::from_micros(max_us),
                 factor,
-                jitter: if full { Jitter::Full } else { Jitter::None },
+                jitter,
             },
         )
     }
@@ -101,16 +104,6 @@ mod tests {
         fn bounds_never_shrink(backoff in backoffs(), attempt in 0u32..100_000) {
             prop_assert!(backoff.bound(attempt) <= backoff.bound(attempt + 1));
         }
-
-        #[test]
-        fn the_minimum_is_honoured_even_above_the_maximum(
-            backoff in backoffs(), attempt in any::<u32>(), seed in any::<u64>(), minimum_ms in any::<u32>(),
-        ) {
-            let minimum = Duration::from_millis(minimum_ms.into());
-            let delay = backoff.delay_at_least(minimum, attempt, &mut StdRng::seed_from_u64(seed));
-            prop_assert!(delay >= minimum);
-            prop_assert!(delay <= minimum + backoff.max);
-        }
     }
 
     #[test]
@@ -120,6 +113,20 @@ mod tests {
             .collect();
         assert_eq!(bounds, [100, 200, 400, 800, 1600, 3200, 5000, 5000]);
         assert_eq!(Backoff::RPC.bound(u32::MAX), Duration::from_secs(5));
+    }
+
+    #[test]
+    fn each_jitter_leaves_its_own_range() {
+        let range = |jitter| {
+            let backoff = Backoff {
+                jitter,
+                ..Backoff::RPC
+            };
+            [-1.0, 0.0, 0.5, 1.0, 2.0].map(|share| backoff.delay_within(3, share).as_millis())
+        };
+        assert_eq!(range(Jitter::Full), [0, 0, 400, 800, 800]);
+        assert_eq!(range(Jitter::Half), [400, 400, 600, 800, 800]);
+        assert_eq!(range(Jitter::None), [800; 5]);
     }
 
     #[test]

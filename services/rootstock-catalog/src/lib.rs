@@ -137,11 +137,7 @@ pub async fn run(
         lease_duration: config.lease_duration,
         sweep_interval: config.sweep_interval,
         sweep_min_age: config.sweep_min_age,
-        retry: RetryPolicy {
-            initial: config.retry_initial,
-            max: config.retry_max,
-            transfer_attempts: config.transfer_attempts,
-        },
+        retry: RetryPolicy::new(config.retry_initial, config.retry_max, config.transfer_attempts),
     };
     let mut tasks = Tasks::new(shutdown.child());
     let word = tasks.shutdown_handle().clone();

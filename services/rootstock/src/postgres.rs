@@ -38,7 +38,10 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use rootstock_runtime::{Component, Shutdown};
+use rootstock_runtime::{
+    Component, Shutdown,
+    retry::{Backoff, Jitter},
+};
 use tokio::time::Instant;
 
 use account::Account;
@@ -53,8 +56,13 @@ const NAME: &str = "rootstock";
 const STEADY: Duration = Duration::from_secs(60);
 /// Starts since it was last steady after which the supervisor gives up.
 const MAX_RESTARTS: u32 = 8;
-const FIRST_DELAY: Duration = Duration::from_millis(200);
-const MAX_DELAY: Duration = Duration::from_secs(10);
+/// Waits between those starts. There is one supervisor, so nobody to spread them against.
+const BACKOFF: Backoff = Backoff {
+    initial: Duration::from_millis(200),
+    max: Duration::from_secs(10),
+    factor: 2.0,
+    jitter: Jitter::None,
+};
 
 /// A running Postgres server that belongs to this process.
 #[derive(Debug)]
@@ -269,7 +277,11 @@ impl Postgres {
                 if restarts == MAX_RESTARTS {
                     return Err(Error::GaveUp(reason));
                 }
-                if shutdown.race(tokio::time::sleep(delay(restarts))).await.is_none() {
+                if shutdown
+                    .race(tokio::time::sleep(BACKOFF.bound(restarts)))
+                    .await
+                    .is_none()
+                {
                     self.sockets.remove();
                     return Ok(());
                 }
@@ -302,8 +314,4 @@ impl Postgres {
         .await?;
         Ok(())
     }
-}
-
-fn delay(restarts: u32) -> Duration {
-    FIRST_DELAY.saturating_mul(1 << restarts.min(10)).min(MAX_DELAY)
 }

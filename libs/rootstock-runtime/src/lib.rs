@@ -1,5 +1,5 @@
-//! What every process of Rootstock needs: configuration, telemetry, an orderly end, health, retry,
-//! and the stacks of layers that every gRPC server and client runs behind.
+//! What every process of Rootstock needs: configuration, telemetry, an orderly end, health,
+//! back-off, a throttle, and the stacks of layers that every gRPC server and client runs behind.
 //!
 //! It owns the rules that must be the same everywhere: which source of configuration wins, how a
 //! trace crosses a process, in which order a request meets its limits, who waits for whom when the
@@ -24,6 +24,7 @@ pub mod retry;
 pub mod shutdown;
 pub mod tasks;
 pub mod telemetry;
+pub mod throttle;
 
 pub use admin::serve_admin;
 pub use health::{Component, Readiness};

@@ -131,7 +131,7 @@ async fn serve_all(
     });
     tasks.spawn("gateway.uses", {
         let (uses, catalog, shutdown) = (edge.uses(), catalog.clone(), shutdown.clone());
-        async move { uses.tell(catalog, &shutdown).await }
+        async move { uses.report(catalog, &shutdown).await }
     });
     if let Some(listener) = listeners.grpc {
         let service = stack(api.router.clone(), api.methods.clone(), &StackOptions::default());

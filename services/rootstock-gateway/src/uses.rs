@@ -1,90 +1,46 @@
-//! Uses of images that show at the edge: a root file that was sent to its end.
+//! Uses of images at the edge: a root file that was sent to its end.
 //!
-//! A download only leaves a note, and never waits. The notes are told to the catalog one after the
-//! other, each image at most once a minute; what the catalog does not take is lost, as a use of the next
-//! minute will say the same.
+//! A download only notes its image, and never waits. The catalog is sent each image at most once a
+//! minute; what it does not take is lost, as the next minute's use says the same.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    convert::Infallible,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use rootstock_proto::catalog::v1::{RecordImageUseRequest, image_service_client::ImageServiceClient};
-use rootstock_runtime::{Shutdown, grpc::client::ClientStack};
-use tokio::{
-    sync::Notify,
-    time::{Instant, timeout},
-};
+use rootstock_runtime::{Shutdown, grpc::client::ClientStack, throttle::Throttle};
+use tokio::time::timeout;
 
-/// An image is told of at most once in this time.
+/// Time between two reports of one image.
 const INTERVAL: Duration = Duration::from_secs(60);
-/// For one word to the catalog.
+/// For one report.
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// Images remembered at a time; a use beyond them is lost.
 const MAX_IMAGES: usize = 10_000;
 
-/// Takes notes of uses. Cheap to clone; every clone is the same book.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Uses {
-    book: Arc<Book>,
-}
+/// Notes uses, by the images' ids. Cheap to clone; every clone is the same.
+#[derive(Debug, Clone)]
+pub(crate) struct Uses(Arc<Throttle>);
 
-#[derive(Debug, Default)]
-struct Book {
-    notes: Mutex<Notes>,
-    noted: Notify,
-}
-
-#[derive(Debug, Default)]
-struct Notes {
-    /// To be told, by the images' ids.
-    waiting: BTreeSet<String>,
-    /// When an image was last taken up.
-    told: HashMap<String, Instant>,
+impl Default for Uses {
+    fn default() -> Self {
+        Self(Arc::new(Throttle::new(INTERVAL, MAX_IMAGES)))
+    }
 }
 
 impl Uses {
     /// Notes that these images were used.
     pub(crate) fn note(&self, image_ids: &[String]) {
-        let now = Instant::now();
-        let mut notes = self.lock();
         for id in image_ids {
-            let recently = notes
-                .told
-                .get(id)
-                .is_some_and(|told| now.duration_since(*told) < INTERVAL);
-            if !recently && notes.waiting.len() < MAX_IMAGES {
-                notes.waiting.insert(id.clone());
+            if self.0.note(id).is_err() {
+                tracing::debug!(image.id = id, "too many images are used to note another");
             }
         }
-        if !notes.waiting.is_empty() {
-            self.book.noted.notify_one();
-        }
     }
 
-    /// The next image to be told of.
-    fn next(&self) -> Option<String> {
-        let now = Instant::now();
-        let mut notes = self.lock();
-        let next = notes.waiting.pop_first()?;
-        if notes.told.len() >= MAX_IMAGES {
-            notes.told.retain(|_, told| now.duration_since(*told) < INTERVAL);
-        }
-        notes.told.insert(next.clone(), now);
-        Some(next)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Notes> {
-        self.book.notes.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Tells the catalog of what is noted, until the shutdown.
-    pub(crate) async fn tell(&self, catalog: ClientStack, shutdown: &Shutdown) -> Result<(), Infallible> {
+    /// Reports what is noted to the catalog, until the shutdown.
+    pub(crate) async fn report(&self, catalog: ClientStack, shutdown: &Shutdown) -> Result<(), Infallible> {
         let mut client = ImageServiceClient::new(catalog);
-        while shutdown.race(self.book.noted.notified()).await.is_some() {
-            while let Some(image) = self.next() {
+        while let Some(due) = shutdown.race(self.0.due()).await {
+            for (image, _) in due {
                 let request = RecordImageUseRequest {
                     image: image.clone(),
                     ..RecordImageUseRequest::default()
@@ -109,41 +65,5 @@ impl Uses {
             }
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn an_image_is_told_of_once_a_minute() {
-        let uses = Uses::default();
-        let (one, both) = (["one".to_owned()], ["one".to_owned(), "other".to_owned()]);
-        uses.note(&one);
-        uses.note(&both);
-        assert_eq!(uses.next().as_deref(), Some("one"));
-        uses.note(&one);
-        assert_eq!(uses.next().as_deref(), Some("other"));
-        assert_eq!(uses.next(), None);
-        tokio::time::advance(INTERVAL).await;
-        uses.note(&one);
-        assert_eq!(uses.next().as_deref(), Some("one"));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_is_remembered_is_bounded() {
-        let uses = Uses::default();
-        let ids: Vec<String> = (0..2 * MAX_IMAGES).map(|number| number.to_string()).collect();
-        uses.note(&ids);
-        let mut told = 0;
-        while uses.next().is_some() {
-            told += 1;
-        }
-        assert_eq!(told, MAX_IMAGES);
-        tokio::time::advance(INTERVAL).await;
-        uses.note(&["another".to_owned()]);
-        assert!(uses.next().is_some());
-        assert_eq!(uses.lock().told.len(), 1);
     }
 }

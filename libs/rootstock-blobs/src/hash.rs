@@ -163,26 +163,26 @@ fn restore(hex: &str) -> Option<Sha256> {
 /// Feeds the hashes on a blocking thread, one batch at a time, while the caller fetches the next.
 #[derive(Debug)]
 pub(crate) struct HashStage {
-    at_rest: Hashes,
-    at_work: Option<JoinHandle<Hashes>>,
+    idle: Hashes,
+    running: Option<JoinHandle<Hashes>>,
 }
 
 impl HashStage {
     pub(crate) fn new(hashes: Hashes) -> Self {
         Self {
-            at_rest: hashes,
-            at_work: None,
+            idle: hashes,
+            running: None,
         }
     }
 
     /// Waits for the batch before and starts with this one.
     pub(crate) async fn feed(&mut self, pieces: Vec<Bytes>) -> Result<(), BlobError> {
-        let mut hashes = std::mem::take(self.settle().await?);
+        let mut hashes = std::mem::take(self.join().await?);
         if pieces.iter().map(Bytes::len).sum::<usize>() <= INLINE_BYTES {
             hashes.feed(&pieces);
-            self.at_rest = hashes;
+            self.idle = hashes;
         } else {
-            self.at_work = Some(tokio::task::spawn_blocking(move || {
+            self.running = Some(tokio::task::spawn_blocking(move || {
                 hashes.feed(&pieces);
                 hashes
             }));
@@ -191,17 +191,17 @@ impl HashStage {
     }
 
     /// The hashes, unless a batch is being hashed.
-    pub(crate) fn at_rest(&mut self) -> Option<&mut Hashes> {
-        self.at_work.is_none().then_some(&mut self.at_rest)
+    pub(crate) fn idle(&mut self) -> Option<&mut Hashes> {
+        self.running.is_none().then_some(&mut self.idle)
     }
 
     /// Waits until everything fed so far is hashed.
-    pub(crate) async fn settle(&mut self) -> Result<&mut Hashes, BlobError> {
-        if let Some(at_work) = &mut self.at_work {
-            self.at_rest = at_work.await.map_err(|_| BlobError::Interrupted)?;
-            self.at_work = None;
+    pub(crate) async fn join(&mut self) -> Result<&mut Hashes, BlobError> {
+        if let Some(running) = &mut self.running {
+            self.idle = running.await.map_err(|_| BlobError::Interrupted)?;
+            self.running = None;
         }
-        Ok(&mut self.at_rest)
+        Ok(&mut self.idle)
     }
 }
 
@@ -255,6 +255,6 @@ mod tests {
             all.extend_from_slice(&piece);
             stage.feed(vec![Bytes::from(piece)]).await.unwrap();
         }
-        assert_eq!(stage.settle().await.unwrap().blob(), Digest::of(&all));
+        assert_eq!(stage.join().await.unwrap().blob(), Digest::of(&all));
     }
 }

@@ -1,16 +1,19 @@
 //! What is saved so that another process can continue an upload.
 
+use std::collections::BTreeMap;
+
 use rootstock_model::Digest;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
     error::{BlobError, JournalProblem},
     hash::SavedHashes,
+    telemetry::StoreKind,
 };
 
 /// Begins every journal.
 const MAGIC: &[u8; 4] = b"RSUJ";
-/// The format; another one is refused, and the upload begun anew.
+/// The format; another one is refused, and the upload starts over.
 const VERSION: u8 = 1;
 const CHECKSUM_BYTES: usize = 32;
 const HEADER_BYTES: usize = MAGIC.len() + 1 + CHECKSUM_BYTES;
@@ -31,14 +34,27 @@ pub struct UploadJournal {
     pub(crate) validator: Option<String>,
 }
 
-/// Where the stored parts are.
+/// Where the stored parts are, in the backend's own terms: one entry, from the kind of the store to whatever
+/// that backend reads again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub(crate) enum Place {
-    /// A staging file of this name.
-    Local { name: String },
-    /// A multipart upload with this id, and the ids of its first parts.
-    S3 { upload_id: String, parts: Vec<String> },
+#[serde(transparent)]
+pub(crate) struct Place(BTreeMap<String, serde_json::Value>);
+
+impl Place {
+    pub(crate) fn new(kind: StoreKind, place: &impl Serialize) -> Self {
+        // Structs of strings and numbers always have a JSON form.
+        let place = serde_json::to_value(place).unwrap_or_default();
+        Self(BTreeMap::from([(kind.label().to_owned(), place)]))
+    }
+
+    /// What a backend of this kind wrote.
+    pub(crate) fn read<T: DeserializeOwned>(&self, kind: StoreKind) -> Result<T, BlobError> {
+        let place = self
+            .0
+            .get(kind.label())
+            .ok_or(BlobError::JournalUnusable(JournalProblem::OtherStore))?;
+        T::deserialize(place).map_err(|_| BlobError::JournalUnusable(JournalProblem::OtherFormat))
+    }
 }
 
 impl UploadJournal {
@@ -85,7 +101,7 @@ impl UploadJournal {
     ///
     /// # Errors
     ///
-    /// [`BlobError::JournalUnusable`]: begin the upload anew.
+    /// [`BlobError::JournalUnusable`]: start the upload over.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, BlobError> {
         let damaged = || BlobError::JournalUnusable(JournalProblem::Damaged);
         let (header, body) = bytes.split_at_checked(HEADER_BYTES).ok_or_else(damaged)?;
@@ -106,7 +122,7 @@ impl UploadJournal {
     }
 
     fn is_plausible(&self) -> bool {
-        self.part_size_bytes > 0 && self.offset <= self.size_bytes
+        self.part_size_bytes > 0 && self.offset <= self.size_bytes && self.place.0.len() == 1
     }
 }
 
@@ -117,6 +133,22 @@ mod tests {
     use super::*;
     use crate::hash::{Hashes, PrefixHash};
 
+    const S3: StoreKind = StoreKind::new("s3");
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Parts {
+        upload_id: String,
+        parts: Vec<String>,
+    }
+
+    fn parts() -> Parts {
+        Parts {
+            upload_id: "id".into(),
+            parts: vec!["\"a\"".into(), "\"b\"".into()],
+        }
+    }
+
     fn journal() -> UploadJournal {
         let mut hashes = Hashes::default();
         hashes.add(PrefixHash::over(b"metadata"));
@@ -126,10 +158,7 @@ mod tests {
             part_size_bytes: 16,
             offset: 32,
             hashes: hashes.save(),
-            place: Place::S3 {
-                upload_id: "id".into(),
-                parts: vec!["\"a\"".into(), "\"b\"".into()],
-            },
+            place: Place::new(S3, &parts()),
             validator: Some("W/\"1\"".into()),
         }
     }
@@ -140,6 +169,28 @@ mod tests {
             UploadJournal::from_bytes(&journal().to_bytes()).unwrap(),
             journal()
         );
+    }
+
+    #[test]
+    fn a_place_is_read_by_its_own_kind_of_store_only() {
+        let place: Place =
+            serde_json::from_str(r#"{"s3":{"upload_id":"id","parts":["\"a\"","\"b\""]}}"#).unwrap();
+        assert_eq!(
+            place,
+            Place::new(S3, &parts()),
+            "journals that are saved have this form"
+        );
+        assert_eq!(place.read::<Parts>(S3).unwrap(), parts());
+        let problem = |result: Result<Parts, BlobError>| match result.unwrap_err() {
+            BlobError::JournalUnusable(problem) => problem,
+            other => panic!("{other}"),
+        };
+        assert_eq!(
+            problem(place.read(StoreKind::new("local"))),
+            JournalProblem::OtherStore
+        );
+        let unknown = Place::new(S3, &serde_json::json!({"upload_id": "id"}));
+        assert_eq!(problem(unknown.read(S3)), JournalProblem::OtherFormat);
     }
 
     #[test]

@@ -5,19 +5,20 @@
 //! removing uploads that nobody finished. It is the only crate that writes objects. Refuses to know:
 //! what an image is, SQL, gRPC, and where bytes come from.
 //!
-//! Start reading at [`BlobStore`], then [`Upload`]: one pass feeds the hashes and a *sink* (`sink`),
-//! and a sink is either a staging file (`local`) or a multipart upload (`s3`).
+//! Start reading at [`BlobStore`], then [`Upload`]: one pass feeds the hashes and a *sink*. What a store must
+//! be able to do is the trait `Backend` (`backend`); `backends::local` writes staging files, `backends::s3`
+//! multipart uploads.
 //!
-//! What holds for both stores:
+//! What holds for every backend:
 //!
 //! - A blob becomes visible in one step, and only after its size and SHA-256 were found right.
 //! - Memory does not grow with the blob: see [`Upload`] for the bound.
-//! - Every wait is bounded. S3 requests are retried here and nowhere above (`s3::client`), never nested.
+//! - Every wait is bounded. S3 requests are retried here and nowhere above (`backends::s3::client`), never nested.
 //! - A rustls crypto provider must be installed by the program before [`BlobStore::open`] sees an S3
 //!   configuration (`rustls::crypto::ring::default_provider().install_default()`): a library that
 //!   chose one would choose for the whole process.
 //!
-//! Metrics (the `store` label is `local` or `s3`):
+//! Metrics (the `store` label is the backend: `local` or `s3`):
 //!
 //! | name | kind | labels |
 //! |---|---|---|
@@ -27,24 +28,25 @@
 //! | `rootstock_blob_read_bytes_total` | counter | `store` |
 //! | `rootstock_blob_uploads_active` | gauge | `store` |
 
+mod backend;
+mod backends;
 mod batch;
+mod blob;
 mod config;
 mod error;
 mod hash;
 mod journal;
 mod key;
-mod local;
 mod read;
-mod s3;
-mod sink;
 mod store;
 mod telemetry;
 mod upload;
 
+pub use blob::{BlobInfo, OpenUpload, PresignOptions, StoredBlob};
 pub use config::{LocalConfig, PartIntegrity, S3Config, Secret, StoreConfig};
 pub use error::{BlobError, JournalProblem, Operation, Outcome};
 pub use hash::PrefixHash;
 pub use journal::UploadJournal;
 pub use read::BlobReader;
-pub use store::{BlobInfo, BlobStore, OpenUpload, PresignOptions, StoredBlob};
+pub use store::BlobStore;
 pub use upload::{Finished, Upload};

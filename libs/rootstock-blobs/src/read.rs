@@ -42,23 +42,17 @@ impl fmt::Debug for BlobReader {
 }
 
 impl BlobReader {
-    /// Puts the idle timeout and the check for a short stream around what a store delivers.
-    pub(crate) fn guard(
-        store: StoreKind,
-        size_bytes: u64,
-        range: Range<u64>,
-        pieces: BoxStream<'static, Result<Bytes, BlobError>>,
-    ) -> Self {
-        Self::guard_with(IDLE_TIMEOUT, store, size_bytes, range, pieces)
+    /// Limits how long the backend may be silent, and checks that as many bytes come as `range` has.
+    pub(crate) fn guarded(self, store: StoreKind) -> Self {
+        self.guarded_with(IDLE_TIMEOUT, store)
     }
 
-    fn guard_with(
-        idle: Duration,
-        store: StoreKind,
-        size_bytes: u64,
-        range: Range<u64>,
-        pieces: BoxStream<'static, Result<Bytes, BlobError>>,
-    ) -> Self {
+    fn guarded_with(self, idle: Duration, store: StoreKind) -> Self {
+        let Self {
+            size_bytes,
+            range,
+            stream: pieces,
+        } = self;
         let left = range.end - range.start;
         let stream = stream::unfold(Some((pieces, left)), move |state| async move {
             let (mut pieces, left) = state?;
@@ -134,7 +128,7 @@ async fn next_verified(
             return Ok((before, false));
         }
     }
-    match stage.settle().await?.blob() {
+    match stage.join().await?.blob() {
         actual if actual == expected => Ok((held.take().unwrap_or_default(), true)),
         actual => Err(BlobError::Mismatch { expected, actual }),
     }
@@ -168,11 +162,21 @@ mod tests {
         assert_eq!(selected(0..1, 0), None);
     }
 
+    const KIND: StoreKind = StoreKind::new("local");
+
+    fn raw(range: Range<u64>, stream: BoxStream<'static, Result<Bytes, BlobError>>) -> BlobReader {
+        BlobReader {
+            size_bytes: 100,
+            range,
+            stream,
+        }
+    }
+
     fn reader(pieces: Vec<&'static [u8]>, range: Range<u64>) -> BlobReader {
         let pieces = stream::iter(pieces)
             .map(|piece| Ok(Bytes::from_static(piece)))
             .boxed();
-        BlobReader::guard(StoreKind::Local, 100, range, pieces)
+        raw(range, pieces).guarded(KIND)
     }
 
     #[tokio::test]
@@ -208,13 +212,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_silent_store_ends_with_an_error() {
-        let mut reader = BlobReader::guard_with(
-            Duration::from_millis(1),
-            StoreKind::Local,
-            100,
-            0..1,
-            stream::pending().boxed(),
-        );
+        let silent = raw(0..1, stream::pending().boxed());
+        let mut reader = silent.guarded_with(Duration::from_millis(1), KIND);
         assert!(matches!(
             reader.stream.next().await,
             Some(Err(BlobError::Unavailable { .. }))

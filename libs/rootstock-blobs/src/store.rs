@@ -1,24 +1,20 @@
-//! The store: one type for local disk and S3.
+//! The store: one type for every backend.
 
 use std::{ops::Range, sync::Arc, time::Duration};
 
-use futures::{
-    TryStreamExt as _,
-    stream::{BoxStream, StreamExt as _},
-};
+use futures::{TryStreamExt as _, stream::BoxStream};
 use rootstock_model::Digest;
 use url::Url;
 
 use crate::{
+    backend::Backend,
+    backends,
+    blob::{BlobInfo, OpenUpload, PresignOptions, StoredBlob},
     config::StoreConfig,
     error::{BlobError, JournalProblem, Operation},
     hash::{HashStage, Hashes, PrefixHash},
-    journal::{Place, UploadJournal},
-    local::LocalStore,
+    journal::UploadJournal,
     read::{self, BlobReader},
-    s3::S3Store,
-    sink::Sink,
-    telemetry::StoreKind,
     upload::Upload,
 };
 
@@ -30,51 +26,7 @@ const MAX_PREFIXES: usize = 8;
 /// Blobs named by their SHA-256. Cheap to clone; every clone is the same store.
 #[derive(Debug, Clone)]
 pub struct BlobStore {
-    backend: Backend,
-}
-
-#[derive(Debug, Clone)]
-enum Backend {
-    Local(Arc<LocalStore>),
-    S3(Arc<S3Store>),
-}
-
-/// What the store knows of a blob.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BlobInfo {
-    /// Its size.
-    pub size_bytes: u64,
-}
-
-/// A blob that a listing came by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct StoredBlob {
-    /// Its name.
-    pub digest: Digest,
-    /// Its size.
-    pub size_bytes: u64,
-    /// How long ago it was stored, by the store's clock.
-    pub age: Duration,
-}
-
-/// An upload that was begun and is neither finished nor aborted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OpenUpload {
-    /// Its name for [`BlobStore::abort_upload`]; stable.
-    pub id: String,
-    /// The blob, when the upload's name tells it.
-    pub digest: Option<Digest>,
-    /// How long ago it was last written to, as far as the store knows: S3 only knows when it was begun.
-    pub age: Duration,
-}
-
-/// What the answer to a presigned URL shall say instead of what the object was stored with.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct PresignOptions {
-    /// The `Content-Disposition` header: how the client should name the file.
-    pub content_disposition: Option<String>,
-    /// The `Content-Type` header.
-    pub content_type: Option<String>,
+    backend: Arc<dyn Backend>,
 }
 
 impl BlobStore {
@@ -90,11 +42,9 @@ impl BlobStore {
         if !problems.is_empty() {
             return Err(BlobError::Config(problems.join("; ")));
         }
-        let backend = match config {
-            StoreConfig::Local(local) => Backend::Local(LocalStore::open(local).await?),
-            StoreConfig::S3(s3) => Backend::S3(S3Store::open(s3).await?),
-        };
-        Ok(Self { backend })
+        Ok(Self {
+            backend: backends::open(config).await?,
+        })
     }
 
     /// Asks whether the store can be used. Local: makes and removes a file. S3: lists one key, within
@@ -104,13 +54,7 @@ impl BlobStore {
     ///
     /// [`BlobError::Refused`], [`BlobError::Unavailable`].
     pub async fn check(&self) -> Result<(), BlobError> {
-        self.observe(Operation::Check, async {
-            match &self.backend {
-                Backend::Local(local) => local.check().await,
-                Backend::S3(s3) => s3.check().await,
-            }
-        })
-        .await
+        self.observe(Operation::Check, self.backend.check()).await
     }
 
     /// What the store knows of a blob; `None` when it is not there. (S3 gives the same answer when the
@@ -120,13 +64,7 @@ impl BlobStore {
     ///
     /// [`BlobError::Refused`], [`BlobError::Unavailable`].
     pub async fn head(&self, digest: &Digest) -> Result<Option<BlobInfo>, BlobError> {
-        self.observe(Operation::Head, async {
-            match &self.backend {
-                Backend::Local(local) => local.head(digest).await,
-                Backend::S3(s3) => s3.head(digest).await,
-            }
-        })
-        .await
+        self.observe(Operation::Head, self.backend.head(digest)).await
     }
 
     /// Reads a blob, or the bytes in `range` of it. An end beyond the blob's end is moved there, so
@@ -138,13 +76,10 @@ impl BlobStore {
     /// blob; [`BlobError::Refused`], [`BlobError::Unavailable`]. The stream has errors of its own:
     /// see [`BlobReader`].
     pub async fn read(&self, digest: &Digest, range: Option<Range<u64>>) -> Result<BlobReader, BlobError> {
-        self.observe(Operation::Read, async {
-            match &self.backend {
-                Backend::Local(local) => local.read(digest, range).await,
-                Backend::S3(s3) => s3.read(digest, range).await,
-            }
-        })
-        .await
+        let reader = self
+            .observe(Operation::Read, self.backend.read(digest, range))
+            .await?;
+        Ok(reader.guarded(self.backend.kind()))
     }
 
     /// Reads a whole blob and checks it on the way: the last piece comes only when everything was what the
@@ -174,13 +109,8 @@ impl BlobStore {
         expires: Duration,
         response: PresignOptions,
     ) -> Result<Option<Url>, BlobError> {
-        match &self.backend {
-            Backend::Local(_) => Ok(None),
-            Backend::S3(s3) => self
-                .observe(Operation::Presign, s3.presign_get(digest, expires, response))
-                .await
-                .map(Some),
-        }
+        let presigned = self.backend.presign_get(digest, expires, response);
+        self.observe(Operation::Presign, presigned).await
     }
 
     /// Deletes a blob; one that is already gone counts as deleted.
@@ -189,13 +119,7 @@ impl BlobStore {
     ///
     /// [`BlobError::Refused`], [`BlobError::Unavailable`], [`BlobError::OutcomeUnknown`].
     pub async fn delete(&self, digest: &Digest) -> Result<(), BlobError> {
-        self.observe(Operation::Delete, async {
-            match &self.backend {
-                Backend::Local(local) => local.delete(digest).await,
-                Backend::S3(s3) => s3.delete(digest).await,
-            }
-        })
-        .await
+        self.observe(Operation::Delete, self.backend.delete(digest)).await
     }
 
     /// Begins to upload the blob `digest` of `size_bytes`. Any number of uploads of the same blob can
@@ -206,15 +130,9 @@ impl BlobStore {
     /// [`BlobError::TooLarge`] (S3: more than 10 000 parts of 64 MiB); [`BlobError::Refused`],
     /// [`BlobError::Unavailable`], [`BlobError::OutcomeUnknown`].
     pub async fn begin_upload(&self, digest: &Digest, size_bytes: u64) -> Result<Upload, BlobError> {
-        let sink = self
-            .observe(Operation::Begin, async {
-                match &self.backend {
-                    Backend::Local(local) => local.begin_upload(digest).await.map(Sink::Local),
-                    Backend::S3(s3) => s3.begin_upload(digest, size_bytes).await.map(Sink::S3),
-                }
-            })
-            .await?;
-        Ok(Upload::begin(*digest, size_bytes, sink))
+        let begun = Arc::clone(&self.backend).begin_upload(digest, size_bytes);
+        let sink = self.observe(Operation::Begin, begun).await?;
+        Ok(Upload::begin(*digest, size_bytes, self.backend.kind(), sink))
     }
 
     /// Continues the upload that wrote `journal`, possibly in another process, at
@@ -229,20 +147,8 @@ impl BlobStore {
                 .hashes
                 .restore()
                 .ok_or(BlobError::JournalUnusable(JournalProblem::OtherFormat))?;
-            let sink = match (&self.backend, &journal.place) {
-                (Backend::Local(local), Place::Local { name }) => Sink::Local(
-                    local
-                        .resume_upload(&journal.digest, name, journal.part_size_bytes, journal.offset)
-                        .await?,
-                ),
-                (Backend::S3(s3), Place::S3 { upload_id, parts }) => {
-                    Sink::S3(s3.resume_upload(journal, upload_id, parts).await?)
-                }
-                (Backend::Local(_), Place::S3 { .. }) | (Backend::S3(_), Place::Local { .. }) => {
-                    return Err(BlobError::JournalUnusable(JournalProblem::OtherStore));
-                }
-            };
-            Ok(Upload::resume(journal, hashes, sink))
+            let sink = Arc::clone(&self.backend).resume_upload(journal).await?;
+            Ok(Upload::resume(journal, hashes, self.backend.kind(), sink))
         })
         .await
     }
@@ -253,10 +159,7 @@ impl BlobStore {
     ///
     /// The stream fails with [`BlobError::Refused`] or [`BlobError::Unavailable`], and ends with that.
     pub fn list(&self) -> BoxStream<'static, Result<StoredBlob, BlobError>> {
-        match &self.backend {
-            Backend::Local(local) => Arc::clone(local).list().boxed(),
-            Backend::S3(s3) => s3.list().boxed(),
-        }
+        Arc::clone(&self.backend).list()
     }
 
     /// Begins to upload a blob, and has the fingerprints computed in the same pass that it makes with
@@ -326,13 +229,8 @@ impl BlobStore {
     ///
     /// [`BlobError::Refused`], [`BlobError::Unavailable`].
     pub async fn list_uploads(&self) -> Result<Vec<OpenUpload>, BlobError> {
-        self.observe(Operation::ListUploads, async {
-            match &self.backend {
-                Backend::Local(local) => local.list_uploads().await,
-                Backend::S3(s3) => s3.list_uploads().await,
-            }
-        })
-        .await
+        self.observe(Operation::ListUploads, self.backend.list_uploads())
+            .await
     }
 
     /// Aborts an upload and removes what it stored; one that is already gone counts as aborted. Whoever
@@ -342,13 +240,8 @@ impl BlobStore {
     ///
     /// [`BlobError::Refused`], [`BlobError::Unavailable`], [`BlobError::OutcomeUnknown`].
     pub async fn abort_upload(&self, id: &str) -> Result<(), BlobError> {
-        self.observe(Operation::Abort, async {
-            match &self.backend {
-                Backend::Local(local) => local.abort_upload(id).await,
-                Backend::S3(s3) => s3.abort_upload(id).await,
-            }
-        })
-        .await
+        self.observe(Operation::Abort, self.backend.abort_upload(id))
+            .await
     }
 
     /// The hash over the whole of a stored blob, to be continued by another's bytes: what
@@ -383,7 +276,7 @@ impl BlobStore {
         while let Some(piece) = reader.stream.try_next().await? {
             stage.feed(vec![piece]).await?;
         }
-        let hashes = stage.settle().await?;
+        let hashes = stage.join().await?;
         match hashes.blob() {
             actual if actual == *digest => Ok(std::mem::take(hashes)),
             actual => Err(BlobError::Mismatch {
@@ -393,18 +286,11 @@ impl BlobStore {
         }
     }
 
-    fn kind(&self) -> StoreKind {
-        match &self.backend {
-            Backend::Local(_) => StoreKind::Local,
-            Backend::S3(_) => StoreKind::S3,
-        }
-    }
-
     async fn observe<T>(
         &self,
         operation: Operation,
         work: impl Future<Output = Result<T, BlobError>>,
     ) -> Result<T, BlobError> {
-        self.kind().observe(operation, work).await
+        self.backend.kind().observe(operation, work).await
     }
 }

@@ -6,12 +6,12 @@ use bytes::Bytes;
 use rootstock_model::Digest;
 
 use crate::{
+    backend::PartSink,
     batch::Batch,
     error::{BlobError, JournalProblem, Operation},
     hash::{HashStage, Hashes, PrefixHash},
     journal::UploadJournal,
-    sink::Sink,
-    telemetry::ActiveUpload,
+    telemetry::{ActiveUpload, StoreKind},
 };
 
 /// Bytes are handed to the hashing and the storing half in batches of this size: large enough that
@@ -43,7 +43,8 @@ pub struct Upload {
     batch: Batch,
     hashes: HashStage,
     prefixes: Vec<Digest>,
-    sink: Sink,
+    sink: Box<dyn PartSink>,
+    kind: StoreKind,
     /// The hashes at the end of each part that is not yet durable.
     checkpoints: VecDeque<Checkpoint>,
     condition: Condition,
@@ -61,7 +62,7 @@ struct Checkpoint {
 enum Condition {
     Good,
     /// A call is running, failed, or was cancelled.
-    Unsettled,
+    Interrupted,
     /// The content was wrong, and every trace of it is gone.
     Aborted,
 }
@@ -78,51 +79,36 @@ pub struct Finished {
 }
 
 impl Upload {
-    pub(crate) fn begin(digest: Digest, size_bytes: u64, sink: Sink) -> Self {
-        Self::new(digest, size_bytes, 0, Hashes::default(), None, Vec::new(), sink)
-    }
-
-    /// Goes on from `journal`; `hashes` are its own, restored.
-    pub(crate) fn resume(journal: &UploadJournal, hashes: Hashes, sink: Sink) -> Self {
-        let UploadJournal {
-            digest,
-            size_bytes,
-            offset,
-            validator,
-            ..
-        } = journal.clone();
-        Self::new(
-            digest,
-            size_bytes,
-            offset,
-            hashes,
-            validator,
-            journal.prefixes(),
-            sink,
-        )
-    }
-
-    fn new(
-        digest: Digest,
-        size_bytes: u64,
-        offset: u64,
-        hashes: Hashes,
-        validator: Option<String>,
-        prefixes: Vec<Digest>,
-        sink: Sink,
-    ) -> Self {
+    pub(crate) fn begin(digest: Digest, size_bytes: u64, kind: StoreKind, sink: Box<dyn PartSink>) -> Self {
         Self {
             digest,
             size_bytes,
-            offset,
-            validator,
+            offset: 0,
+            validator: None,
             batch: Batch::default(),
-            hashes: HashStage::new(hashes),
-            prefixes,
+            hashes: HashStage::new(Hashes::default()),
+            prefixes: Vec::new(),
+            sink,
+            kind,
             checkpoints: VecDeque::new(),
             condition: Condition::Good,
-            _active: ActiveUpload::new(sink.kind()),
-            sink,
+            _active: ActiveUpload::new(kind),
+        }
+    }
+
+    /// Goes on from `journal`; `hashes` are its own, restored.
+    pub(crate) fn resume(
+        journal: &UploadJournal,
+        hashes: Hashes,
+        kind: StoreKind,
+        sink: Box<dyn PartSink>,
+    ) -> Self {
+        Self {
+            offset: journal.offset,
+            validator: journal.validator.clone(),
+            hashes: HashStage::new(hashes),
+            prefixes: journal.prefixes(),
+            ..Self::begin(journal.digest, journal.size_bytes, kind, sink)
         }
     }
 
@@ -172,7 +158,7 @@ impl Upload {
             return Err(BlobError::Interrupted);
         }
         self.prefixes.push(*prefix.prefix());
-        self.hashes.at_rest().ok_or(BlobError::Interrupted)?.add(prefix);
+        self.hashes.idle().ok_or(BlobError::Interrupted)?.add(prefix);
         Ok(())
     }
 
@@ -220,7 +206,7 @@ impl Upload {
     /// As for [`Upload::write`]; the last journal stays good.
     pub async fn suspend(mut self) -> Result<Option<UploadJournal>, BlobError> {
         self.enter()?;
-        bounded(Operation::Write, self.sink.settle()).await?;
+        bounded(Operation::Write, self.sink.flush()).await?;
         self.harvest().await
     }
 
@@ -233,7 +219,7 @@ impl Upload {
     /// parts. [`BlobError::Unavailable`] and [`BlobError::OutcomeUnknown`]: resume from the last
     /// journal, or ask [`BlobStore::head`](crate::BlobStore::head) first.
     pub async fn finish(mut self) -> Result<Finished, BlobError> {
-        let kind = self.sink.kind();
+        let kind = self.kind;
         kind.observe(Operation::Publish, async move {
             self.enter()?;
             let combined = match self.verify().await {
@@ -264,10 +250,7 @@ impl Upload {
         if self.condition == Condition::Aborted {
             return Ok(());
         }
-        self.sink
-            .kind()
-            .observe(Operation::Abort, self.sink.abort())
-            .await
+        self.kind.observe(Operation::Abort, self.sink.abort()).await
     }
 
     /// Refuses a call on an upload that is not in good condition, and marks it as not being so until
@@ -275,10 +258,10 @@ impl Upload {
     fn enter(&mut self) -> Result<(), BlobError> {
         match self.condition {
             Condition::Good => {
-                self.condition = Condition::Unsettled;
+                self.condition = Condition::Interrupted;
                 Ok(())
             }
-            Condition::Unsettled => Err(BlobError::Interrupted),
+            Condition::Interrupted => Err(BlobError::Interrupted),
             Condition::Aborted => Err(BlobError::JournalUnusable(JournalProblem::Gone)),
         }
     }
@@ -302,17 +285,14 @@ impl Upload {
         let pieces = self.batch.take();
         self.hashes.feed(pieces.clone()).await?;
         self.sink.write(pieces).await?;
-        self.sink.kind().count_written(bytes);
+        self.kind.count_written(bytes);
         if ends_part {
-            let hashes = self.hashes.settle().await?.clone();
+            let hashes = self.hashes.join().await?.clone();
             self.checkpoints.push_back(Checkpoint {
                 offset: self.offset,
                 hashes,
             });
-            self.sink
-                .kind()
-                .observe(Operation::Write, self.sink.end_part())
-                .await?;
+            self.kind.observe(Operation::Write, self.sink.end_part()).await?;
         }
         Ok(())
     }
@@ -356,7 +336,7 @@ impl Upload {
         if self.batch.len() > 0 {
             bounded(Operation::Write, self.flush()).await?;
         }
-        let hashes = self.hashes.settle().await?;
+        let hashes = self.hashes.join().await?;
         let actual = hashes.blob();
         if actual != self.digest {
             return Err(BlobError::Mismatch {
@@ -369,7 +349,7 @@ impl Upload {
 
     async fn publish(&mut self) -> Result<(), BlobError> {
         let published = bounded(Operation::Publish, async {
-            self.sink.settle().await?;
+            self.sink.flush().await?;
             self.sink.publish().await
         })
         .await;
@@ -384,12 +364,7 @@ impl Upload {
     /// remains are invisible, and whoever lists uploads finds them.
     async fn discard(&mut self) {
         self.condition = Condition::Aborted;
-        if let Err(error) = self
-            .sink
-            .kind()
-            .observe(Operation::Abort, self.sink.abort())
-            .await
-        {
+        if let Err(error) = self.kind.observe(Operation::Abort, self.sink.abort()).await {
             tracing::warn!(
                 blob.sha256 = %self.digest, upload.id = self.id(), error = %error,
                 "could not remove an upload with wrong content"

@@ -12,21 +12,19 @@ use rootstock_model::Digest;
 use super::{LocalStore, existing};
 use crate::{
     error::{BlobError, Operation},
-    key::Key,
     read::{self, BlobReader},
-    telemetry::StoreKind,
 };
 
 /// The size of a piece. Two are in memory: one being sent, one being read ahead.
 const PIECE_BYTES: u64 = 512 * 1024;
 
 impl LocalStore {
-    pub(crate) async fn read(
-        self: &Arc<Self>,
+    pub(super) async fn read_file(
+        &self,
         digest: &Digest,
         wanted: Option<Range<u64>>,
     ) -> Result<BlobReader, BlobError> {
-        let path = Key::Blob(digest).file(&self.root);
+        let path = self.blob(digest);
         let opened = self
             .blocking(Operation::Read, move |_| {
                 let Some(file) = existing(File::open(path))? else {
@@ -38,8 +36,11 @@ impl LocalStore {
             .await?;
         let (file, size_bytes) = opened.ok_or(BlobError::NotFound { digest: *digest })?;
         let range = read::select(wanted, size_bytes)?;
-        let pieces = pieces(file, range.clone());
-        Ok(BlobReader::guard(StoreKind::Local, size_bytes, range, pieces))
+        Ok(BlobReader {
+            size_bytes,
+            range: range.clone(),
+            stream: pieces(file, range),
+        })
     }
 }
 

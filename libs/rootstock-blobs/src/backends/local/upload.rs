@@ -8,14 +8,17 @@ use std::{
     time::Duration,
 };
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use rootstock_model::Digest;
+use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
 
-use super::{LocalStore, create_folders, existing, run_blocking, sync_folder};
+use super::{KIND, LocalStore, create_folders, existing, run_blocking, sync_folder};
 use crate::{
+    backend::{Backend as _, PartSink},
     error::{BlobError, JournalProblem, Operation},
-    journal::Place,
+    journal::{Place, UploadJournal},
     key::{Key, UploadName},
 };
 
@@ -29,7 +32,7 @@ const PIECES_PER_WRITE: usize = 1024;
 /// A staging file being written. Its lock makes it the only writer, also against other processes; the
 /// lock lives as long as the last thread that writes to the file.
 #[derive(Debug)]
-pub(crate) struct LocalUpload {
+pub(super) struct LocalUpload {
     store: Arc<LocalStore>,
     digest: Digest,
     name: UploadName,
@@ -41,70 +44,11 @@ pub(crate) struct LocalUpload {
     syncing: Option<(u64, JoinHandle<io::Result<()>>)>,
 }
 
-impl LocalStore {
-    pub(crate) async fn begin_upload(self: &Arc<Self>, digest: &Digest) -> Result<LocalUpload, BlobError> {
-        let name = UploadName::new(digest);
-        let path = Key::Upload(&name).file(&self.root);
-        let file = self
-            .blocking(Operation::Begin, move |_| {
-                let file = File::options()
-                    .write(true)
-                    .create_new(true)
-                    .mode(0o600)
-                    .open(path)?;
-                file.try_lock().map_err(io::Error::from)?;
-                Ok(file)
-            })
-            .await?;
-        Ok(LocalUpload::new(
-            self,
-            digest,
-            name,
-            file,
-            self.part_size_bytes,
-            0,
-        ))
-    }
-
-    /// Opens the staging file `name` and cuts off what lies beyond `offset`: it was never journaled.
-    pub(crate) async fn resume_upload(
-        self: &Arc<Self>,
-        digest: &Digest,
-        name: &str,
-        part_size_bytes: u64,
-        offset: u64,
-    ) -> Result<LocalUpload, BlobError> {
-        let name = UploadName::parse(name)
-            .filter(|name| name.digest() == Some(*digest))
-            .ok_or(BlobError::JournalUnusable(JournalProblem::Damaged))?;
-        let path = Key::Upload(&name).file(&self.root);
-        let opened = self
-            .blocking(Operation::Resume, move |_| {
-                existing(File::options().write(true).open(path))
-            })
-            .await?;
-        let file = opened.ok_or(BlobError::JournalUnusable(JournalProblem::Gone))?;
-        lock(&file).await?;
-        let file = self
-            .blocking(Operation::Resume, move |_| {
-                if file.metadata()?.len() < offset {
-                    return Ok(None);
-                }
-                file.set_len(offset)?;
-                (&file).seek(SeekFrom::Start(offset))?;
-                Ok(Some(file))
-            })
-            .await?
-            .ok_or(BlobError::JournalUnusable(JournalProblem::Shorter))?;
-        Ok(LocalUpload::new(
-            self,
-            digest,
-            name,
-            file,
-            part_size_bytes,
-            offset,
-        ))
-    }
+/// What a journal keeps of it.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StagingFile {
+    name: String,
 }
 
 async fn lock(file: &File) -> Result<(), BlobError> {
@@ -119,8 +63,62 @@ async fn lock(file: &File) -> Result<(), BlobError> {
 }
 
 impl LocalUpload {
+    pub(super) async fn begin(store: Arc<LocalStore>, digest: &Digest) -> Result<Self, BlobError> {
+        let name = UploadName::new(digest);
+        let path = Key::Upload(&name).file(&store.root);
+        let file = store
+            .blocking(Operation::Begin, move |_| {
+                let file = File::options()
+                    .write(true)
+                    .create_new(true)
+                    .mode(0o600)
+                    .open(path)?;
+                file.try_lock().map_err(io::Error::from)?;
+                Ok(file)
+            })
+            .await?;
+        let part_size_bytes = store.part_size_bytes;
+        Ok(Self::new(store, digest, name, file, part_size_bytes, 0))
+    }
+
+    /// Opens the journal's staging file and cuts off what lies beyond the journal's offset.
+    pub(super) async fn resume(store: Arc<LocalStore>, journal: &UploadJournal) -> Result<Self, BlobError> {
+        let StagingFile { name } = journal.place.read(KIND)?;
+        let (digest, offset) = (journal.digest, journal.offset);
+        let name = UploadName::parse(&name)
+            .filter(|name| name.digest() == Some(digest))
+            .ok_or(BlobError::JournalUnusable(JournalProblem::Damaged))?;
+        let path = Key::Upload(&name).file(&store.root);
+        let opened = store
+            .blocking(Operation::Resume, move |_| {
+                existing(File::options().write(true).open(path))
+            })
+            .await?;
+        let file = opened.ok_or(BlobError::JournalUnusable(JournalProblem::Gone))?;
+        lock(&file).await?;
+        let file = store
+            .blocking(Operation::Resume, move |_| {
+                if file.metadata()?.len() < offset {
+                    return Ok(None);
+                }
+                file.set_len(offset)?;
+                (&file).seek(SeekFrom::Start(offset))?;
+                Ok(Some(file))
+            })
+            .await?
+            .ok_or(BlobError::JournalUnusable(JournalProblem::Shorter))?;
+        Ok(Self::new(
+            store,
+            &digest,
+            name,
+            file,
+            journal.part_size_bytes,
+            offset,
+        ))
+    }
+
     fn new(
-        store: &Arc<LocalStore>,
+        store: Arc<LocalStore>,
         digest: &Digest,
         name: UploadName,
         file: File,
@@ -128,7 +126,7 @@ impl LocalUpload {
         offset: u64,
     ) -> Self {
         Self {
-            store: Arc::clone(store),
+            store,
             digest: *digest,
             name,
             file: Arc::new(file),
@@ -140,22 +138,42 @@ impl LocalUpload {
         }
     }
 
-    pub(crate) fn id(&self) -> &str {
+    async fn finish_writing(&mut self) -> Result<(), BlobError> {
+        if let Some(writing) = &mut self.writing {
+            let written = writing.await;
+            self.writing = None;
+            written
+                .map_err(|_| BlobError::Interrupted)?
+                .map_err(|error| BlobError::from_io(Operation::Write, error))?;
+        }
+        Ok(())
+    }
+
+    async fn finish_syncing(&mut self) -> Result<(), BlobError> {
+        if let Some((offset, syncing)) = &mut self.syncing {
+            let (offset, synced) = (*offset, syncing.await);
+            self.syncing = None;
+            synced
+                .map_err(|_| BlobError::Interrupted)?
+                .map_err(|error| BlobError::from_io(Operation::Write, error))?;
+            self.durable_bytes = offset;
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl PartSink for LocalUpload {
+    fn id(&self) -> &str {
         self.name.as_str()
     }
 
-    pub(crate) fn part_size_bytes(&self) -> u64 {
+    fn part_size_bytes(&self) -> u64 {
         self.part_size_bytes
     }
 
-    pub(crate) fn place(&self) -> Place {
-        Place::Local {
-            name: self.name.as_str().to_owned(),
-        }
-    }
-
-    /// Waits for the write before and starts with this one.
-    pub(crate) async fn write(&mut self, pieces: Vec<Bytes>) -> Result<(), BlobError> {
+    /// Waits for the write before and starts this one.
+    async fn write(&mut self, pieces: Vec<Bytes>) -> Result<(), BlobError> {
         self.finish_writing().await?;
         self.written_bytes += pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
         let file = Arc::clone(&self.file);
@@ -165,16 +183,15 @@ impl LocalUpload {
 
     /// Starts to sync what was written. Waits for the sync before, so that the disk is never more than
     /// two parts behind.
-    pub(crate) async fn end_part(&mut self) -> Result<(), BlobError> {
-        self.finish_writing().await?;
-        self.finish_syncing().await?;
+    async fn end_part(&mut self) -> Result<(), BlobError> {
+        self.flush().await?;
         let file = Arc::clone(&self.file);
         let syncing = tokio::task::spawn_blocking(move || file.sync_data());
         self.syncing = Some((self.written_bytes, syncing));
         Ok(())
     }
 
-    pub(crate) async fn durable_bytes(&mut self) -> Result<u64, BlobError> {
+    async fn durable_bytes(&mut self) -> Result<u64, BlobError> {
         if self
             .syncing
             .as_ref()
@@ -185,17 +202,24 @@ impl LocalUpload {
         Ok(self.durable_bytes)
     }
 
-    pub(crate) async fn settle(&mut self) -> Result<(), BlobError> {
+    async fn flush(&mut self) -> Result<(), BlobError> {
         self.finish_writing().await?;
         self.finish_syncing().await
     }
 
+    fn place(&self, _durable_bytes: u64) -> Option<Place> {
+        let file = StagingFile {
+            name: self.name.as_str().to_owned(),
+        };
+        Some(Place::new(KIND, &file))
+    }
+
     /// Content first, then the name, then the folder: after a power cut at any point the blob is either
     /// complete or not there.
-    pub(crate) async fn publish(&mut self) -> Result<(), BlobError> {
+    async fn publish(&mut self) -> Result<(), BlobError> {
         let file = Arc::clone(&self.file);
         let staging = Key::Upload(&self.name).file(&self.store.root);
-        let blob = Key::Blob(&self.digest).file(&self.store.root);
+        let blob = self.store.blob(&self.digest);
         let shard = Key::Blobs.file(&self.store.root).join(&self.digest.to_hex()[..2]);
         let renamed = run_blocking(move || {
             file.set_permissions(Permissions::from_mode(0o444))?;
@@ -221,31 +245,8 @@ impl LocalUpload {
         }
     }
 
-    pub(crate) async fn abort(&mut self) -> Result<(), BlobError> {
+    async fn abort(&mut self) -> Result<(), BlobError> {
         self.store.abort_upload(self.name.as_str()).await
-    }
-
-    async fn finish_writing(&mut self) -> Result<(), BlobError> {
-        if let Some(writing) = &mut self.writing {
-            let written = writing.await;
-            self.writing = None;
-            written
-                .map_err(|_| BlobError::Interrupted)?
-                .map_err(|error| BlobError::from_io(Operation::Write, error))?;
-        }
-        Ok(())
-    }
-
-    async fn finish_syncing(&mut self) -> Result<(), BlobError> {
-        if let Some((offset, syncing)) = &mut self.syncing {
-            let (offset, synced) = (*offset, syncing.await);
-            self.syncing = None;
-            synced
-                .map_err(|_| BlobError::Interrupted)?
-                .map_err(|error| BlobError::from_io(Operation::Write, error))?;
-            self.durable_bytes = offset;
-        }
-        Ok(())
     }
 }
 

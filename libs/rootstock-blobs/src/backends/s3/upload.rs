@@ -5,6 +5,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use object_store::{
     ObjectStore as _, PutMultipartOptions, PutOptions, PutPayload,
@@ -12,10 +13,12 @@ use object_store::{
     path::Path,
 };
 use rootstock_model::Digest;
+use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 
-use super::{S3Store, existing};
+use super::{KIND, S3Store, existing};
 use crate::{
+    backend::{Backend as _, PartSink},
     config::MAX_PART_SIZE_BYTES,
     error::{BlobError, JournalProblem, Operation},
     journal::{Place, UploadJournal},
@@ -53,7 +56,7 @@ impl UploadId {
 
 /// A blob being sent.
 #[derive(Debug)]
-pub(crate) struct S3Upload {
+pub(super) struct S3Upload {
     store: Arc<S3Store>,
     digest: Digest,
     size_bytes: u64,
@@ -84,105 +87,12 @@ struct Multipart {
     in_flight: JoinSet<object_store::Result<(usize, PartId)>>,
 }
 
-impl S3Store {
-    pub(crate) async fn begin_upload(
-        self: &Arc<Self>,
-        digest: &Digest,
-        size_bytes: u64,
-    ) -> Result<S3Upload, BlobError> {
-        let part_size_bytes = part_size_for(size_bytes, self.part_size_bytes)?;
-        let key = self.object(digest);
-        if size_bytes <= part_size_bytes {
-            let id = UploadId::format(key.as_ref(), "");
-            return Ok(self.upload(digest, size_bytes, part_size_bytes, id, Mode::Single));
-        }
-        let options = PutMultipartOptions {
-            attributes: Key::attributes(),
-            ..Default::default()
-        };
-        let upload_id = self
-            .writes
-            .create_multipart_opts(&key, options)
-            .await
-            .map_err(|error| BlobError::from_object_store(Operation::Begin, error))?;
-        Ok(self.multipart(
-            digest,
-            size_bytes,
-            part_size_bytes,
-            UploadId { key, upload_id },
-            Vec::new(),
-        ))
-    }
-
-    pub(crate) async fn resume_upload(
-        self: &Arc<Self>,
-        journal: &UploadJournal,
-        upload_id: &str,
-        parts: &[String],
-    ) -> Result<S3Upload, BlobError> {
-        let UploadJournal {
-            digest,
-            size_bytes,
-            part_size_bytes,
-            offset,
-            ..
-        } = journal;
-        if (parts.len() as u64).checked_mul(*part_size_bytes) != Some(*offset) {
-            return Err(BlobError::JournalUnusable(JournalProblem::Damaged));
-        }
-        let id = UploadId {
-            key: self.object(digest),
-            upload_id: upload_id.to_owned(),
-        };
-        if !self.upload_exists(&id).await? {
-            return Err(BlobError::JournalUnusable(JournalProblem::Gone));
-        }
-        Ok(self.multipart(digest, *size_bytes, *part_size_bytes, id, parts.to_vec()))
-    }
-
-    fn multipart(
-        self: &Arc<Self>,
-        digest: &Digest,
-        size_bytes: u64,
-        part_size_bytes: u64,
-        id: UploadId,
-        parts: Vec<String>,
-    ) -> S3Upload {
-        let text = UploadId::format(id.key.as_ref(), &id.upload_id);
-        let stored: BTreeMap<_, _> = parts
-            .into_iter()
-            .map(|content_id| PartId { content_id })
-            .enumerate()
-            .collect();
-        let mode = Mode::Multipart(Multipart {
-            id,
-            begun: stored.len(),
-            stored_from_start: stored.len(),
-            stored,
-            in_flight: JoinSet::new(),
-        });
-        self.upload(digest, size_bytes, part_size_bytes, text, mode)
-    }
-
-    fn upload(
-        self: &Arc<Self>,
-        digest: &Digest,
-        size_bytes: u64,
-        part_size_bytes: u64,
-        id: String,
-        mode: Mode,
-    ) -> S3Upload {
-        let store = Arc::clone(self);
-        S3Upload {
-            store,
-            digest: *digest,
-            size_bytes,
-            part_size_bytes,
-            id,
-            mode,
-            pieces: Vec::new(),
-        }
-    }
+/// What a journal keeps of a multipart upload: its id, and the ids of its first parts.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoredParts {
+    upload_id: String,
+    parts: Vec<String>,
 }
 
 /// The configured size, or as much more as keeps the number of parts within S3's limit.
@@ -199,19 +109,131 @@ fn part_size_for(size_bytes: u64, configured_bytes: u64) -> Result<u64, BlobErro
 }
 
 impl S3Upload {
-    pub(crate) fn id(&self) -> &str {
+    pub(super) async fn begin(
+        store: Arc<S3Store>,
+        digest: &Digest,
+        size_bytes: u64,
+    ) -> Result<Self, BlobError> {
+        let part_size_bytes = part_size_for(size_bytes, store.part_size_bytes)?;
+        let key = store.object(digest);
+        if size_bytes <= part_size_bytes {
+            return Ok(Self {
+                store,
+                digest: *digest,
+                size_bytes,
+                part_size_bytes,
+                id: UploadId::format(key.as_ref(), ""),
+                mode: Mode::Single,
+                pieces: Vec::new(),
+            });
+        }
+        let options = PutMultipartOptions {
+            attributes: Key::attributes(),
+            ..Default::default()
+        };
+        let upload_id = store
+            .writes
+            .create_multipart_opts(&key, options)
+            .await
+            .map_err(|error| BlobError::from_object_store(Operation::Begin, error))?;
+        let id = UploadId { key, upload_id };
+        Ok(Self::multipart(
+            store,
+            digest,
+            size_bytes,
+            part_size_bytes,
+            id,
+            Vec::new(),
+        ))
+    }
+
+    pub(super) async fn resume(store: Arc<S3Store>, journal: &UploadJournal) -> Result<Self, BlobError> {
+        let StoredParts { upload_id, parts } = journal.place.read(KIND)?;
+        let UploadJournal {
+            digest,
+            size_bytes,
+            part_size_bytes,
+            offset,
+            ..
+        } = journal;
+        if (parts.len() as u64).checked_mul(*part_size_bytes) != Some(*offset) {
+            return Err(BlobError::JournalUnusable(JournalProblem::Damaged));
+        }
+        let id = UploadId {
+            key: store.object(digest),
+            upload_id,
+        };
+        if !store.upload_exists(&id).await? {
+            return Err(BlobError::JournalUnusable(JournalProblem::Gone));
+        }
+        Ok(Self::multipart(
+            store,
+            digest,
+            *size_bytes,
+            *part_size_bytes,
+            id,
+            parts,
+        ))
+    }
+
+    fn multipart(
+        store: Arc<S3Store>,
+        digest: &Digest,
+        size_bytes: u64,
+        part_size_bytes: u64,
+        id: UploadId,
+        parts: Vec<String>,
+    ) -> Self {
+        let text = UploadId::format(id.key.as_ref(), &id.upload_id);
+        let stored: BTreeMap<_, _> = parts
+            .into_iter()
+            .map(|content_id| PartId { content_id })
+            .enumerate()
+            .collect();
+        let mode = Mode::Multipart(Multipart {
+            id,
+            begun: stored.len(),
+            stored_from_start: stored.len(),
+            stored,
+            in_flight: JoinSet::new(),
+        });
+        Self {
+            store,
+            digest: *digest,
+            size_bytes,
+            part_size_bytes,
+            id: text,
+            mode,
+            pieces: Vec::new(),
+        }
+    }
+
+    /// An upload that is gone when it is to be completed was aborted, or an earlier attempt whose
+    /// answer was lost completed it; only verified content is ever at the key, so its presence decides.
+    async fn explain_gone(&self) -> Result<(), BlobError> {
+        match self.store.head(&self.digest).await? {
+            Some(info) if info.size_bytes == self.size_bytes => Ok(()),
+            _ => Err(BlobError::JournalUnusable(JournalProblem::Gone)),
+        }
+    }
+}
+
+#[async_trait]
+impl PartSink for S3Upload {
+    fn id(&self) -> &str {
         &self.id
     }
 
-    pub(crate) fn part_size_bytes(&self) -> u64 {
+    fn part_size_bytes(&self) -> u64 {
         self.part_size_bytes
     }
 
-    pub(crate) fn write(&mut self, pieces: Vec<Bytes>) {
+    async fn write(&mut self, pieces: Vec<Bytes>) -> Result<(), BlobError> {
         self.pieces.extend(pieces);
+        Ok(())
     }
 
-    pub(crate) async fn end_part(&mut self) -> Result<(), BlobError> {
+    async fn end_part(&mut self) -> Result<(), BlobError> {
         let Mode::Multipart(multipart) = &mut self.mode else {
             return Ok(());
         };
@@ -222,7 +244,7 @@ impl S3Upload {
         Ok(())
     }
 
-    pub(crate) fn durable_bytes(&mut self) -> Result<u64, BlobError> {
+    async fn durable_bytes(&mut self) -> Result<u64, BlobError> {
         let Mode::Multipart(multipart) = &mut self.mode else {
             return Ok(0);
         };
@@ -235,7 +257,7 @@ impl S3Upload {
         Ok(multipart.stored_from_start as u64 * self.part_size_bytes)
     }
 
-    pub(crate) async fn settle(&mut self) -> Result<(), BlobError> {
+    async fn flush(&mut self) -> Result<(), BlobError> {
         if let Mode::Multipart(multipart) = &mut self.mode {
             while !multipart.in_flight.is_empty() {
                 multipart.next_stored().await?;
@@ -244,7 +266,7 @@ impl S3Upload {
         Ok(())
     }
 
-    pub(crate) fn place(&self, durable_bytes: u64) -> Option<Place> {
+    fn place(&self, durable_bytes: u64) -> Option<Place> {
         let Mode::Multipart(multipart) = &self.mode else {
             return None;
         };
@@ -254,13 +276,14 @@ impl S3Upload {
             .values()
             .take(count)
             .map(|part| part.content_id.clone());
-        Some(Place::S3 {
+        let stored = StoredParts {
             upload_id: multipart.id.upload_id.clone(),
             parts: parts.collect(),
-        })
+        };
+        Some(Place::new(KIND, &stored))
     }
 
-    pub(crate) async fn publish(&mut self) -> Result<(), BlobError> {
+    async fn publish(&mut self) -> Result<(), BlobError> {
         let rest = std::mem::take(&mut self.pieces);
         match &mut self.mode {
             Mode::Single => {
@@ -298,16 +321,7 @@ impl S3Upload {
         }
     }
 
-    /// An upload that is gone when it is to be completed was aborted, or an earlier attempt whose
-    /// answer was lost completed it; only verified content is ever at the key, so its presence decides.
-    async fn explain_gone(&self) -> Result<(), BlobError> {
-        match self.store.head(&self.digest).await? {
-            Some(info) if info.size_bytes == self.size_bytes => Ok(()),
-            _ => Err(BlobError::JournalUnusable(JournalProblem::Gone)),
-        }
-    }
-
-    pub(crate) async fn abort(&mut self) -> Result<(), BlobError> {
+    async fn abort(&mut self) -> Result<(), BlobError> {
         self.pieces.clear();
         match &mut self.mode {
             Mode::Single => Ok(()),

@@ -14,7 +14,8 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use futures::{Stream, StreamExt as _, TryStreamExt as _};
+use async_trait::async_trait;
+use futures::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
 use http::Method;
 use object_store::{
     GetOptions, GetRange, ObjectStore as _, ObjectStoreExt as _,
@@ -27,18 +28,22 @@ use object_store::{
 use rootstock_model::Digest;
 use url::Url;
 
-pub(crate) use upload::S3Upload;
-
+use self::{
+    client::Clients,
+    upload::{S3Upload, UploadId},
+};
 use crate::{
+    backend::{Backend, PartSink},
+    blob::{BlobInfo, OpenUpload, PresignOptions, StoredBlob},
     config::S3Config,
     error::{BlobError, Operation},
+    journal::UploadJournal,
     key::{Key, digest_of_object},
     read::{self, BlobReader},
-    s3::{client::Clients, upload::UploadId},
-    store::{BlobInfo, PresignOptions, StoredBlob},
     telemetry::StoreKind,
 };
 
+const KIND: StoreKind = StoreKind::new("s3");
 /// How long a readiness check may take, retries included.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest time that a signature can be valid.
@@ -46,7 +51,7 @@ const MAX_PRESIGN: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// A bucket that holds blobs.
 #[derive(Debug)]
-pub(crate) struct S3Store {
+pub(super) struct S3Store {
     /// For what is small or streamed down: no limit on the whole request, but on every silence.
     reads: AmazonS3,
     /// For what is sent up: a limit on the whole request.
@@ -60,7 +65,7 @@ pub(crate) struct S3Store {
 }
 
 impl S3Store {
-    pub(crate) async fn open(config: &S3Config) -> Result<Arc<Self>, BlobError> {
+    pub(super) async fn open(config: &S3Config) -> Result<Self, BlobError> {
         let Clients {
             reads,
             writes,
@@ -69,17 +74,43 @@ impl S3Store {
         } = client::build(config).await?;
         let prefix = Path::parse(config.prefix.as_deref().unwrap_or_default())
             .map_err(|error| BlobError::Config(format!("prefix: {error}")))?;
-        Ok(Arc::new(Self {
+        Ok(Self {
             reads,
             writes,
             signer,
             http,
             prefix,
             part_size_bytes: config.part_size_bytes,
-        }))
+        })
     }
 
-    pub(crate) async fn check(&self) -> Result<(), BlobError> {
+    /// The error that a refused range deserves: object_store has no variant for it, so the size decides.
+    async fn explain_range(&self, digest: &Digest, range: Range<u64>) -> Result<BlobError, BlobError> {
+        let info = self
+            .head(digest)
+            .await?
+            .ok_or(BlobError::NotFound { digest: *digest })?;
+        match read::select(Some(range), info.size_bytes) {
+            Err(not_satisfiable) => Ok(not_satisfiable),
+            Ok(_) => Err(BlobError::Unavailable {
+                operation: Operation::Read,
+                cause: "the range was refused although the blob has it".into(),
+            }),
+        }
+    }
+
+    fn object(&self, digest: &Digest) -> Path {
+        Key::Blob(digest).object(&self.prefix)
+    }
+}
+
+#[async_trait]
+impl Backend for S3Store {
+    fn kind(&self) -> StoreKind {
+        KIND
+    }
+
+    async fn check(&self) -> Result<(), BlobError> {
         let folder = Key::Blobs.object(&self.prefix);
         let options = PaginatedListOptions {
             max_keys: Some(1),
@@ -96,7 +127,7 @@ impl S3Store {
         }
     }
 
-    pub(crate) async fn head(&self, digest: &Digest) -> Result<Option<BlobInfo>, BlobError> {
+    async fn head(&self, digest: &Digest) -> Result<Option<BlobInfo>, BlobError> {
         let head = existing(self.reads.head(&self.object(digest)).await)
             .map_err(|error| BlobError::from_object_store(Operation::Head, error))?;
         Ok(head.map(|meta| BlobInfo {
@@ -104,11 +135,7 @@ impl S3Store {
         }))
     }
 
-    pub(crate) async fn read(
-        &self,
-        digest: &Digest,
-        wanted: Option<Range<u64>>,
-    ) -> Result<BlobReader, BlobError> {
+    async fn read(&self, digest: &Digest, wanted: Option<Range<u64>>) -> Result<BlobReader, BlobError> {
         if let Some(range) = wanted.as_ref().filter(|range| range.is_empty()) {
             // Not every service has the same opinion about an empty range, so it is not asked.
             return Err(self.explain_range(digest, range.clone()).await?);
@@ -129,39 +156,22 @@ impl S3Store {
                 });
             }
         };
-        let (size_bytes, range) = (result.meta.size, result.range.clone());
-        let pieces = result
-            .into_stream()
-            .map_err(|error| BlobError::from_object_store(Operation::Read, error));
-        Ok(BlobReader::guard(
-            StoreKind::S3,
-            size_bytes,
-            range,
-            pieces.boxed(),
-        ))
+        Ok(BlobReader {
+            size_bytes: result.meta.size,
+            range: result.range.clone(),
+            stream: result
+                .into_stream()
+                .map_err(|error| BlobError::from_object_store(Operation::Read, error))
+                .boxed(),
+        })
     }
 
-    /// The error that a refused range deserves: object_store has no variant for it, so the size decides.
-    async fn explain_range(&self, digest: &Digest, range: Range<u64>) -> Result<BlobError, BlobError> {
-        let info = self
-            .head(digest)
-            .await?
-            .ok_or(BlobError::NotFound { digest: *digest })?;
-        match read::select(Some(range), info.size_bytes) {
-            Err(not_satisfiable) => Ok(not_satisfiable),
-            Ok(_) => Err(BlobError::Unavailable {
-                operation: Operation::Read,
-                cause: "the range was refused although the blob has it".into(),
-            }),
-        }
-    }
-
-    pub(crate) async fn presign_get(
+    async fn presign_get(
         &self,
         digest: &Digest,
         expires: Duration,
         response: PresignOptions,
-    ) -> Result<Url, BlobError> {
+    ) -> Result<Option<Url>, BlobError> {
         let overrides = [
             ("response-content-disposition", response.content_disposition),
             ("response-content-type", response.content_type),
@@ -178,17 +188,18 @@ impl S3Store {
                 &options,
             )
             .await
+            .map(Some)
             .map_err(|error| BlobError::from_object_store(Operation::Presign, error))
     }
 
-    pub(crate) async fn delete(&self, digest: &Digest) -> Result<(), BlobError> {
+    async fn delete(&self, digest: &Digest) -> Result<(), BlobError> {
         existing(self.writes.delete(&self.object(digest)).await)
             .map(drop)
             .map_err(|error| BlobError::from_object_store(Operation::Delete, error))
     }
 
-    /// Every blob, as the service lists them; what is no blob of ours is passed over.
-    pub(crate) fn list(&self) -> impl Stream<Item = Result<StoredBlob, BlobError>> + use<> {
+    /// Lists in the service's order; objects that are not blobs of ours are skipped.
+    fn list(self: Arc<Self>) -> BoxStream<'static, Result<StoredBlob, BlobError>> {
         self.reads
             .list(Some(&Key::Blobs.object(&self.prefix)))
             .map_err(|error| BlobError::from_object_store(Operation::List, error))
@@ -202,10 +213,14 @@ impl S3Store {
                 });
                 std::future::ready(Ok(blob))
             })
+            .boxed()
     }
 
-    pub(crate) async fn abort_upload(&self, id: &str) -> Result<(), BlobError> {
-        // What cannot be an upload of ours does not exist, so it is already gone.
+    async fn list_uploads(&self) -> Result<Vec<OpenUpload>, BlobError> {
+        self.list_multipart_uploads().await
+    }
+
+    async fn abort_upload(&self, id: &str) -> Result<(), BlobError> {
         let Some(UploadId { key, upload_id }) = UploadId::parse(id) else {
             return Ok(());
         };
@@ -217,8 +232,16 @@ impl S3Store {
             .map_err(|error| BlobError::from_object_store(Operation::Abort, error))
     }
 
-    fn object(&self, digest: &Digest) -> Path {
-        Key::Blob(digest).object(&self.prefix)
+    async fn begin_upload(
+        self: Arc<Self>,
+        digest: &Digest,
+        size_bytes: u64,
+    ) -> Result<Box<dyn PartSink>, BlobError> {
+        Ok(Box::new(S3Upload::begin(self, digest, size_bytes).await?))
+    }
+
+    async fn resume_upload(self: Arc<Self>, journal: &UploadJournal) -> Result<Box<dyn PartSink>, BlobError> {
+        Ok(Box::new(S3Upload::resume(self, journal).await?))
     }
 }
 

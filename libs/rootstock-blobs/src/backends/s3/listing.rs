@@ -13,9 +13,9 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{S3Store, upload::UploadId};
 use crate::{
+    blob::OpenUpload,
     error::{BlobError, Operation, Source, full_text},
     key::{Key, digest_of_object},
-    store::OpenUpload,
 };
 
 /// How long a URL that is fetched at once stays valid; clocks may differ by minutes.
@@ -47,7 +47,7 @@ struct ListedUpload {
 
 impl S3Store {
     /// Every multipart upload below our prefix; those of others in the same bucket are not ours to see.
-    pub(crate) async fn list_uploads(&self) -> Result<Vec<OpenUpload>, BlobError> {
+    pub(super) async fn list_multipart_uploads(&self) -> Result<Vec<OpenUpload>, BlobError> {
         let now = OffsetDateTime::now_utc();
         let folder = format!("{}/", Key::Blobs.object(&self.prefix));
         let mut uploads = Vec::new();

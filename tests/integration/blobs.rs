@@ -1,5 +1,7 @@
-//! Blobs: one suite that local disk and a real S3 server both pass, and what only one of them has.
+//! Blobs: one suite that every backend passes, what must hold when a store fails in the middle, and what only
+//! one backend has.
 
+mod faults;
 mod local;
 mod memory;
 mod s3;
@@ -15,13 +17,24 @@ use tempfile::TempDir;
 
 /// A store of one test's own.
 struct Subject {
-    config: StoreConfig,
+    /// `None` for the store in memory, which cannot be configured.
+    config: Option<StoreConfig>,
     store: BlobStore,
     part_size: usize,
     _directory: Option<TempDir>,
 }
 
 impl Subject {
+    async fn memory() -> Self {
+        let part_size = 2 * 1024 * 1024;
+        Self {
+            config: None,
+            store: BlobStore::in_memory(part_size as u64),
+            part_size,
+            _directory: None,
+        }
+    }
+
     async fn local() -> Self {
         let directory = TempDir::new().unwrap();
         let config = LocalConfig {
@@ -45,7 +58,7 @@ impl Subject {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let store = BlobStore::open(&config).await.unwrap();
         Self {
-            config,
+            config: Some(config),
             store,
             part_size,
             _directory: directory,
@@ -54,14 +67,39 @@ impl Subject {
 
     /// The same store as another process would see it.
     async fn reopened(&self) -> BlobStore {
-        BlobStore::open(&self.config).await.unwrap()
+        match &self.config {
+            Some(config) => BlobStore::open(config).await.unwrap(),
+            None => self.store.clone(),
+        }
     }
 
-    /// Whether this is the store that cannot resume before the second part.
-    fn is_s3(&self) -> bool {
-        matches!(self.config, StoreConfig::S3(_))
+    /// A store of another kind.
+    async fn other_kind(&self) -> Self {
+        match self.config {
+            Some(_) => Self::memory().await,
+            None => Self::local().await,
+        }
     }
 }
+
+/// Runs each case of a module once per backend.
+macro_rules! run_on_every_backend {
+    ($($case:ident)*) => {
+        mod in_memory { $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() { super::$case(crate::blobs::Subject::memory().await).await }
+        )* }
+        mod on_local_disk { $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() { super::$case(crate::blobs::Subject::local().await).await }
+        )* }
+        mod on_s3 { $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() { super::$case(crate::blobs::Subject::s3().await).await }
+        )* }
+    };
+}
+use run_on_every_backend;
 
 /// `len` bytes that differ from those of another seed.
 fn content(seed: u64, len: usize) -> Bytes {

@@ -118,7 +118,7 @@ pub enum JournalProblem {
 }
 
 /// What was being done, for messages and metrics.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Operation {
     /// Open the store or ask whether it works.
     Check,

@@ -7,7 +7,8 @@
 //!
 //! Start reading at [`BlobStore`], then [`Upload`]: one pass feeds the hashes and a *sink*. What a store must
 //! be able to do is the trait `Backend` (`backend`); `backends::local` writes staging files, `backends::s3`
-//! multipart uploads.
+//! multipart uploads. For tests (feature `test-support`) there are `backends::memory` and `backends::faulty`,
+//! a store that fails where a test wants it to; no configuration leads to either.
 //!
 //! What holds for every backend:
 //!
@@ -42,6 +43,8 @@ mod store;
 mod telemetry;
 mod upload;
 
+#[cfg(feature = "test-support")]
+pub use backends::faulty::{Fault, FaultPoint, Faults};
 pub use blob::{BlobInfo, OpenUpload, PresignOptions, StoredBlob};
 pub use config::{LocalConfig, PartIntegrity, S3Config, Secret, StoreConfig};
 pub use error::{BlobError, JournalProblem, Operation, Outcome};

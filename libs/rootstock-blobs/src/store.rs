@@ -6,6 +6,11 @@ use futures::{TryStreamExt as _, stream::BoxStream};
 use rootstock_model::Digest;
 use url::Url;
 
+#[cfg(feature = "test-support")]
+use crate::backends::{
+    faulty::{Faults, FaultyBackend},
+    memory::MemoryStore,
+};
 use crate::{
     backend::Backend,
     backends,
@@ -45,6 +50,25 @@ impl BlobStore {
         Ok(Self {
             backend: backends::open(config).await?,
         })
+    }
+
+    /// An empty store in memory, for tests: it cannot be configured.
+    #[cfg(feature = "test-support")]
+    pub fn in_memory(part_size_bytes: u64) -> Self {
+        Self {
+            backend: Arc::new(MemoryStore::new(part_size_bytes)),
+        }
+    }
+
+    /// The same store, seen through `faults`.
+    #[cfg(feature = "test-support")]
+    pub fn with_faults(&self, faults: &Faults) -> Self {
+        Self {
+            backend: Arc::new(FaultyBackend {
+                inner: Arc::clone(&self.backend),
+                faults: faults.clone(),
+            }),
+        }
     }
 
     /// Asks whether the store can be used. Local: makes and removes a file. S3: lists one key, within

@@ -60,7 +60,7 @@ async fn a_staging_file_that_lost_bytes_is_not_resumed() {
         .await
         .unwrap();
     let journal = upload.suspend().await.unwrap().unwrap();
-    let StoreConfig::Local(config) = &subject.config else {
+    let Some(StoreConfig::Local(config)) = &subject.config else {
         unreachable!()
     };
     let staging = fs::read_dir(config.root.join("uploads"))

@@ -31,6 +31,10 @@ fn rules() -> Vec<(&'static str, Vec<&'static str>)> {
         ("libs/rootstock-proto", vec!["sqlx", "object_store", "axum"]),
         ("libs/rootstock-blobs", vec!["tonic", "sqlx"]),
         (
+            "libs/rootstock-remote",
+            [vec!["tonic", "sqlx", "rootstock-proto"], SERVICES.to_vec()].concat(),
+        ),
+        (
             "services/rootstock-catalog",
             [
                 vec!["object_store", "reqwest", "rootstock-blobs"],
@@ -93,6 +97,16 @@ fn no_crate_names_what_it_must_not() {
                 "{directory} must not depend on {name}"
             );
         }
+    }
+}
+
+#[test]
+fn the_command_line_does_not_name_the_sync_service() {
+    let mut found = vec![];
+    sources(&repository_root().join("services/rootstock/src/cli"), &mut found);
+    assert!(found.len() > 50);
+    for source in found {
+        assert!(!source.contains("rootstock_sync"), "{source}");
     }
 }
 

@@ -6,12 +6,14 @@
 //! catalog makes of it) and [`image`] (what comes out).
 
 pub mod architecture;
+pub mod artifact;
 pub mod constraint;
 pub mod credentials;
 pub mod default_image;
 pub mod deletion;
 pub mod digest;
 pub mod duration;
+pub mod endpoint;
 pub mod explain;
 pub mod ftype;
 pub mod glob;
@@ -31,9 +33,11 @@ pub mod settings;
 pub mod snapshot;
 
 pub use architecture::Architecture;
+pub use artifact::{ArtifactRef, ImagePart};
 pub use constraint::VersionConstraint;
 pub use credentials::Credentials;
 pub use digest::Digest;
+pub use endpoint::{Endpoint, Protocol};
 pub use ftype::{MetadataFtype, RootFtype};
 pub use id::Id;
 pub use image::{ImageType, Status};

@@ -15,6 +15,19 @@ pub struct Snapshot {
     pub left_out: Vec<LeftOut>,
 }
 
+/// A document that an offer was made of, and how to ask whether it changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Document {
+    /// Relative to the remote's URL.
+    pub path: String,
+    /// ETag of the answer; may be empty.
+    pub etag: String,
+    /// Last-Modified of the answer; may be empty.
+    pub last_modified: String,
+    /// SHA-256 of the body.
+    pub sha256: Digest,
+}
+
 /// One line of images: the containers or the virtual machines of one product.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OfferedImage {

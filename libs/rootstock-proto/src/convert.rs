@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 use crate::{Error, catalog::v1 as wire};
 
 pub use remote::{RemoteSpec, remote_spec, selection};
-pub use snapshot::{offered_image_from_wire, offered_image_to_wire};
+pub use snapshot::{document, offered_image_from_wire, offered_image_to_wire};
 pub use webhook::check_webhook;
 
 impl From<ImageType> for wire::ImageType {

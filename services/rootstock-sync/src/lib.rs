@@ -1,16 +1,15 @@
 //! Sync workers: they poll remotes, move blobs into the store, and decide nothing.
 //!
-//! Owns: asking image servers (conditionally, within limits), reading what they answer into a
-//! snapshot, moving blobs from them into the store so that a killed worker loses little, and keeping
+//! Owns: telling the catalog what image servers offer, moving blobs from them into the store so that a
+//! killed worker loses little, and keeping
 //! the leases under which all that happens. Refuses to know: which versions to take (the catalog
-//! plans), how a blob is verified and kept (`rootstock-blobs` does), what the format means
-//! (`rootstock-simplestreams`), and SQL. A worker keeps no state: any number of them work side by
+//! plans), how an image server is asked (`rootstock-remote` does), how a blob is verified and kept (`rootstock-blobs` does), and SQL. A worker keeps no state: any number of them work side by
 //! side, and any of them can go at any time.
 //!
 //! Start reading at [`run`], then `worker` (claims), `work` (one piece of work, from claim to
 //! report), and the kinds of work: `poll`, `transfer`, `verify`, `sweep`, `auto_update`, `expire`,
 //! `collect` and `deliver`. `lease` says when
-//! work must stop, `remote` is everything about HTTP.
+//! work must stop.
 //!
 //! Metrics:
 //!
@@ -46,8 +45,7 @@ mod work;
 mod worker;
 
 pub use catalog::client_options;
-pub use config::{RemoteLimits, SyncConfig};
-pub use remote::{Content, ImageServer, ProbeError, ProbeKind};
+pub use config::SyncConfig;
 
 use rootstock_blobs::BlobStore;
 use rootstock_runtime::{Readiness, Shutdown, grpc::client::ClientStack};

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use rootstock_blobs::BlobError;
 use rootstock_model::Digest;
 use rootstock_proto::sync::v1::{Work, WorkKind, work::Task};
+use rootstock_remote::http::FetchError;
 use rootstock_runtime::propagate;
 use tracing::{Instrument as _, Span, field};
 
@@ -13,9 +14,7 @@ use crate::{
     catalog::CatalogError,
     collect, deliver, expire,
     lease::{Held, Loss},
-    poll,
-    remote::FetchError,
-    sweep,
+    poll, sweep,
     telemetry::ActiveWork,
     transfer, verify,
     worker::Worker,

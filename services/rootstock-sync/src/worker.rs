@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use rootstock_blobs::BlobStore;
 use rootstock_proto::sync::v1::Work;
+use rootstock_remote::RemoteSources;
 use rootstock_runtime::{Component, Shutdown, grpc::client::ClientStack, retry::Backoff};
 use tokio::{
     task::{JoinError, JoinSet},
@@ -15,7 +16,6 @@ use crate::{
     catalog::Catalog,
     config::SyncConfig,
     lease::Leases,
-    remote::RemoteClients,
     work::{self, Kind},
 };
 
@@ -33,7 +33,7 @@ pub(crate) struct Worker {
     pub(crate) config: SyncConfig,
     pub(crate) catalog: Catalog,
     pub(crate) blobs: BlobStore,
-    pub(crate) remotes: RemoteClients,
+    pub(crate) remotes: RemoteSources,
     pub(crate) leases: Arc<Leases>,
     /// Come to a good place, and stop there.
     pub(crate) shutdown: Shutdown,
@@ -51,7 +51,7 @@ impl Worker {
         Arc::new(Self {
             catalog: Catalog::new(catalog),
             blobs,
-            remotes: RemoteClients::new(config.remote.clone()),
+            remotes: RemoteSources::new(config.remote.clone()),
             leases: Arc::default(),
             shutdown,
             give_up: CancellationToken::new(),

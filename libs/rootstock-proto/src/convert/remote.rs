@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rootstock_model::{
-    Credentials, RemoteName, RootFtype, VersionConstraint,
+    Credentials, Endpoint, Protocol, RemoteName, RootFtype, VersionConstraint,
     selection::{Mode, Rule, Selection},
 };
 
@@ -14,20 +14,14 @@ use crate::{Error, FieldViolation, catalog::v1 as wire};
 pub struct RemoteSpec {
     /// Its name.
     pub name: RemoteName,
-    /// Its base URL, as given, without a trailing `/`.
-    pub url: String,
+    /// How its server is reached.
+    pub endpoint: Endpoint,
     /// Which images are taken, in which form. `keep_versions` is 0 when the setting decides.
     pub selection: Selection,
     /// Time between two polls; `None` when the setting decides.
     pub update_interval: Option<Duration>,
-    /// Trusted certificates, PEM; may be empty.
-    pub ca_pem: String,
-    /// Whether the certificate goes unchecked.
-    pub insecure: bool,
     /// Whether it is left alone.
     pub disabled: bool,
-    /// What the server wants to see before it lets a worker in.
-    pub credentials: Option<Credentials>,
 }
 
 /// Checks a remote at `remote` of a request.
@@ -45,11 +39,11 @@ pub fn remote_spec(remote: &wire::Remote) -> Result<RemoteSpec, Error> {
     let name = remote.name.parse::<RemoteName>();
     check("name", name.as_ref().err().map(ToString::to_string));
     check("url", url_problem(&remote.url, false));
-    let protocol_known = matches!(remote.protocol.as_str(), "" | "simplestreams");
-    check(
-        "protocol",
-        (!protocol_known).then(|| format!("{:?} is none of: simplestreams", remote.protocol)),
-    );
+    let protocol = match remote.protocol.as_str() {
+        "" => Ok(Protocol::default()),
+        text => text.parse::<Protocol>(),
+    };
+    check("protocol", protocol.as_ref().err().map(ToString::to_string));
     let update_interval = remote.update_interval.map(Duration::try_from);
     let interval_ok = match update_interval {
         None => true,
@@ -69,16 +63,19 @@ pub fn remote_spec(remote: &wire::Remote) -> Result<RemoteSpec, Error> {
     if let Err(Error::Invalid(more)) = &selection {
         violations.extend(more.iter().cloned());
     }
-    match (name, selection, credentials, violations.is_empty()) {
-        (Ok(name), Ok(selection), Ok(credentials), true) => Ok(RemoteSpec {
+    match (name, protocol, selection, credentials, violations.is_empty()) {
+        (Ok(name), Ok(protocol), Ok(selection), Ok(credentials), true) => Ok(RemoteSpec {
             name,
-            url: remote.url.trim_end_matches('/').to_owned(),
+            endpoint: Endpoint {
+                url: remote.url.trim_end_matches('/').to_owned(),
+                protocol,
+                ca_pem: remote.ca_pem.clone(),
+                insecure: remote.insecure,
+                credentials,
+            },
             selection,
             update_interval: update_interval.and_then(Result::ok),
-            ca_pem: remote.ca_pem.clone(),
-            insecure: remote.insecure,
             disabled: remote.disabled,
-            credentials,
         }),
         _ => Err(Error::Invalid(violations)),
     }

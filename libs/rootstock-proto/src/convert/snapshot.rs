@@ -2,7 +2,7 @@
 
 use rootstock_model::{
     MetadataFtype, RootFtype, serial,
-    snapshot::{Artifact, Content, OfferedImage, OfferedVersion},
+    snapshot::{Artifact, Content, Document, OfferedImage, OfferedVersion},
 };
 use time::{Date, macros::format_description};
 
@@ -10,6 +10,30 @@ use super::{digest, digest_bytes, size_bytes};
 use crate::{Error, sync::v1 as wire};
 
 const DATE: &[time::format_description::BorrowedFormatItem<'_>] = format_description!("[year]-[month]-[day]");
+
+impl From<Document> for wire::Document {
+    fn from(document: Document) -> Self {
+        Self {
+            path: document.path,
+            etag: document.etag,
+            last_modified: document.last_modified,
+            sha256: digest_bytes(&document.sha256),
+        }
+    }
+}
+
+/// A document from a message at `field`.
+///
+/// # Errors
+/// `INVALID_ARGUMENT` when its digest is none.
+pub fn document(field: &str, document: wire::Document) -> Result<Document, Error> {
+    Ok(Document {
+        sha256: digest(&format!("{field}.sha256"), &document.sha256)?,
+        path: document.path,
+        etag: document.etag,
+        last_modified: document.last_modified,
+    })
+}
 
 /// An offered image as a message.
 pub fn offered_image_to_wire(image: &OfferedImage) -> wire::OfferedImage {

@@ -142,6 +142,7 @@ impl Columns {
                 .version_constraint
                 .map_or_else(String::new, |constraint| constraint.to_string()),
             auth: spec
+                .endpoint
                 .credentials
                 .as_ref()
                 .map_or_else(String::new, Credentials::to_text),
@@ -157,15 +158,15 @@ pub(crate) async fn create(connection: &mut PgConnection, spec: &RemoteSpec) -> 
              update_interval_ms, ca_pem, insecure, disabled, version_constraint, auth)
          VALUES ($1, $2, 'simplestreams', $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) RETURNING id",
         spec.name.as_str(),
-        spec.url,
+        spec.endpoint.url,
         spec.selection.mode.as_str(),
         &columns.include,
         &columns.exclude,
         &columns.root_preference,
         columns.keep_versions,
         columns.update_interval_ms,
-        spec.ca_pem,
-        spec.insecure,
+        spec.endpoint.ca_pem,
+        spec.endpoint.insecure,
         spec.disabled,
         columns.version_constraint,
         columns.auth,
@@ -187,15 +188,15 @@ pub(crate) async fn update(connection: &mut PgConnection, id: i64, spec: &Remote
              auth = $13, generation = generation + 1
          WHERE id = $1",
         id,
-        spec.url,
+        spec.endpoint.url,
         spec.selection.mode.as_str(),
         &columns.include,
         &columns.exclude,
         &columns.root_preference,
         columns.keep_versions,
         columns.update_interval_ms,
-        spec.ca_pem,
-        spec.insecure,
+        spec.endpoint.ca_pem,
+        spec.endpoint.insecure,
         spec.disabled,
         columns.version_constraint,
         columns.auth,

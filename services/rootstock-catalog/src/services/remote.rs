@@ -239,7 +239,7 @@ async fn create(catalog: &Catalog, spec: &RemoteSpec) -> Result<wire::Remote, Fa
     let remote = with_status(writer.connection(), row.clone()).await?;
     writer.remote(ChangeOperation::Created, row.remote);
     change::commit(writer).await?;
-    tracing::info!(remote.name = name, remote.url = spec.url, "remote added");
+    tracing::info!(remote.name = name, remote.url = spec.endpoint.url, "remote added");
     Ok(remote)
 }
 

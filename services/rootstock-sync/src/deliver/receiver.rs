@@ -9,10 +9,11 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use reqwest::{Certificate, StatusCode, redirect};
 use rootstock_proto::catalog::v1::Webhook;
+use rootstock_remote::http::{retry_after, root_cause};
 use sha2::Sha256;
 
 use super::event::Event;
-use crate::{remote, telemetry};
+use crate::telemetry;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// From the request to the head of the answer: a receiver takes an event, and works on it later.
@@ -101,7 +102,7 @@ impl Receiver {
             message: format!(
                 "{}: the receiver cannot be reached: {}",
                 event.what,
-                remote::root_cause(&error)
+                root_cause(&error)
             ),
             retry_after: None,
         })?;
@@ -111,7 +112,7 @@ impl Receiver {
         }
         Err(Refused {
             message: format!("{}: the receiver answered {}", event.what, explain(status)),
-            retry_after: remote::retry_after(answer.headers(), now),
+            retry_after: retry_after(answer.headers(), now),
         })
     }
 }

@@ -3,12 +3,16 @@
 use std::mem;
 
 use prost::Message as _;
-use rootstock_model::{LeftOut, Reason, snapshot::Snapshot};
+use rootstock_model::{
+    LeftOut, Reason,
+    snapshot::{self, Snapshot},
+};
 use rootstock_proto::{
     catalog::v1 as catalog,
     convert::offered_image_to_wire,
     sync::v1::{
-        OfferedImage, SnapshotChunk, SnapshotHeader, SubmitSnapshotRequest, submit_snapshot_request::Part,
+        Document, OfferedImage, SnapshotChunk, SnapshotHeader, SubmitSnapshotRequest,
+        submit_snapshot_request::Part,
     },
 };
 
@@ -17,6 +21,11 @@ const CHUNK_BYTES: usize = 1 << 20;
 /// What is larger by itself would be refused on the way (4 MiB is the limit of a message), and with
 /// it all else.
 const MAX_IMAGE_BYTES: usize = 3 << 20;
+
+/// Documents as messages.
+pub(super) fn of_documents(documents: Vec<snapshot::Document>) -> Vec<Document> {
+    documents.into_iter().map(Into::into).collect()
+}
 
 /// The header, then all images and everything left out.
 pub(super) fn of_snapshot(header: SnapshotHeader, snapshot: Snapshot) -> Vec<SubmitSnapshotRequest> {

@@ -3,21 +3,24 @@
 use std::pin::pin;
 
 use rootstock_blobs::{BlobError, Upload};
+use rootstock_model::{ArtifactRef, RemoteName};
 use rootstock_proto::sync::v1 as wire;
+use rootstock_remote::{
+    ArtifactLocation, RemoteSource, Resume, Validators,
+    http::{Body, FetchError, Problem, Target},
+};
+use url::Url;
 
 use super::{Stored, Transfer, journal::JournalKeeper};
-use crate::{
-    remote::{Body, FetchError, Problem, RemoteServer, Resume, Validators, What},
-    work::WorkError,
-};
+use crate::{remote, work::WorkError};
 
 /// A place where the blob can be had.
 pub(super) struct Source<'a> {
     transfer: &'a Transfer<'a>,
-    server: RemoteServer,
-    url: String,
-    path: &'a str,
-    size_bytes: u64,
+    name: RemoteName,
+    server: Box<dyn RemoteSource>,
+    url: Url,
+    artifact: ArtifactLocation,
 }
 
 /// What came of a source that answered to the end.
@@ -60,35 +63,31 @@ enum Stopped {
 }
 
 impl<'a> Source<'a> {
-    pub(super) fn new(
-        transfer: &'a Transfer<'a>,
-        source: &'a wire::TransferSource,
-    ) -> Result<Self, FetchError> {
-        let remote = source.remote.clone().unwrap_or_default();
-        let server = transfer.worker.remotes.server(&remote)?;
-        let url = server.url(What::Blob, &source.path)?;
-        let size_bytes = u64::try_from(source.size_bytes).map_err(|_| {
-            FetchError::new(
-                What::Blob,
-                &url,
-                Problem::BadRemote("a file's size is negative".to_owned()),
-            )
-        })?;
+    pub(super) fn new(transfer: &'a Transfer<'a>, source: &wire::TransferSource) -> Result<Self, FetchError> {
+        let spec = remote::spec(source.remote.as_ref())?;
+        let server = transfer.worker.remotes.source(&spec.endpoint)?;
+        let size_bytes = u64::try_from(source.size_bytes)
+            .map_err(|_| FetchError::bad_remote(&spec.endpoint.url, "a file's size is negative"))?;
+        let artifact = ArtifactLocation {
+            artifact: ArtifactRef::Digest(transfer.digest),
+            path: source.path.clone(),
+            size_bytes,
+        };
         Ok(Self {
             transfer,
+            name: spec.name,
+            url: server.url(&artifact)?,
             server,
-            url: url.to_string(),
-            path: &source.path,
-            size_bytes,
+            artifact,
         })
     }
 
     pub(super) fn name(&self) -> &str {
-        self.server.name().as_str()
+        self.name.as_str()
     }
 
     pub(super) fn size_bytes(&self) -> u64 {
-        self.size_bytes
+        self.artifact.size_bytes
     }
 
     /// Brings the rest of the blob, or all of it. When the source fails on the way, `kept` holds what
@@ -137,10 +136,10 @@ impl<'a> Source<'a> {
     async fn open(&self, kept: &mut Option<Upload>) -> Result<Flow, SourceError> {
         let usable = kept
             .as_ref()
-            .filter(|upload| upload.size_bytes() == self.size_bytes);
+            .filter(|upload| upload.size_bytes() == self.size_bytes());
         let offset = usable.map_or(0, Upload::offset);
-        let before = usable.and_then(|upload| self.own_validators(upload));
-        if offset == self.size_bytes
+        let before = usable.and_then(validators);
+        if offset == self.size_bytes()
             && let Some(upload) = kept.take_if(|upload| upload.size_bytes() == offset)
         {
             return Ok(Flow {
@@ -155,7 +154,7 @@ impl<'a> Source<'a> {
         };
         let answer = self
             .server
-            .blob(self.path, self.size_bytes, resume)
+            .open(&self.artifact, resume)
             .await
             .map_err(SourceError::Source)?;
         let mixed = answer.offset > 0;
@@ -166,7 +165,7 @@ impl<'a> Source<'a> {
                     abort(left).await;
                 }
                 self.transfer
-                    .begin(self.size_bytes)
+                    .begin(self.size_bytes())
                     .await
                     .map_err(WorkError::from)?
             }
@@ -177,12 +176,6 @@ impl<'a> Source<'a> {
             body: Some(answer.body),
             mixed,
         })
-    }
-
-    /// What the upload knows of the content that this source had at the time.
-    fn own_validators(&self, upload: &Upload) -> Option<Validators> {
-        let validators: Validators = serde_json::from_str(upload.validator()?).ok()?;
-        (validators.url == self.url).then_some(validators)
     }
 
     /// Moves bytes until the body ends. On shutdown it stops between two pieces.
@@ -229,12 +222,17 @@ impl<'a> Source<'a> {
         let (BlobError::Mismatch { .. } | BlobError::SizeMismatch { .. }) = error else {
             return Err(WorkError::from(error).into());
         };
-        let wrong = FetchError::of_url(What::Blob, self.url.clone(), Problem::Mismatch(error.to_string()));
+        let wrong = FetchError::new(Target::Artifact, &self.url, Problem::Mismatch(error.to_string()));
         match mixed {
             true => Ok(Fetched::MixtureWrong(wrong)),
             false => Err(SourceError::Source(wrong)),
         }
     }
+}
+
+/// What the upload knows of the content that its bytes are from.
+fn validators(upload: &Upload) -> Option<Validators> {
+    serde_json::from_str(upload.validator()?).ok()
 }
 
 /// Removes an upload that nothing can go on with. Failing at it leaves it to a sweep.

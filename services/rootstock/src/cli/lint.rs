@@ -11,11 +11,8 @@ mod source;
 use std::path::PathBuf;
 
 use globset::{GlobBuilder, GlobMatcher};
-use rootstock_simplestreams::{
-    INDEX_PATH,
-    lint::{Code, Finding, Linter, Place, Report, Severity},
-};
-use rootstock_sync::ProbeKind;
+use rootstock_remote::http::FetchErrorKind;
+use rootstock_simplestreams::lint::{Code, Finding, Linter, Place, Report, Severity};
 
 use self::source::Source;
 use super::{Failure, human, interrupt::or_interrupted, output::Format};
@@ -110,7 +107,7 @@ impl LintArgs {
                     }
                 }
             }
-            Err(trouble) => linter.without_document(missing(INDEX_PATH, trouble)?),
+            Err(trouble) => linter.without_document(missing(source.index_path(), trouble)?),
         }
         Ok(linter.finish())
     }
@@ -119,8 +116,8 @@ impl LintArgs {
 /// A document that cannot be had; a failure of the command when nothing can be had of the server.
 fn missing(path: &str, trouble: source::Trouble) -> Result<Finding, Failure> {
     match trouble.kind {
-        ProbeKind::Unreachable => Err(Failure::unreachable(trouble.text)),
-        ProbeKind::Gone | ProbeKind::Failed => Ok(Finding::new(
+        FetchErrorKind::Unreachable => Err(Failure::unreachable(trouble.text)),
+        FetchErrorKind::Gone | FetchErrorKind::Failed => Ok(Finding::new(
             Code::MissingDocument,
             Place::document(path),
             trouble.text,

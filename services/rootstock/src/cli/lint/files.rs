@@ -9,8 +9,8 @@ use std::{
 use futures::StreamExt as _;
 use indicatif::{ProgressBar, ProgressStyle};
 use rootstock_model::Digest;
+use rootstock_remote::http::FetchErrorKind;
 use rootstock_simplestreams::lint::{Code, FileClaim, Finding, FingerprintClaim, Report};
-use rootstock_sync::ProbeKind;
 use sha2::{Digest as _, Sha256};
 
 use super::{
@@ -240,7 +240,7 @@ async fn hash(
                 hashes
             });
             hashes = work.await.map_err(|error| Trouble {
-                kind: ProbeKind::Failed,
+                kind: FetchErrorKind::Failed,
                 text: error.to_string(),
             })?;
         }
@@ -257,9 +257,9 @@ async fn hash(
 /// A file that cannot be had; a failure of the command when the server has gone.
 fn absent(file: &FileClaim, trouble: Trouble) -> Result<Looked, Failure> {
     let code = match trouble.kind {
-        ProbeKind::Gone => Code::MissingFile,
-        ProbeKind::Failed => Code::UnreadableFile,
-        ProbeKind::Unreachable => return Err(Failure::unreachable(trouble.text)),
+        FetchErrorKind::Gone => Code::MissingFile,
+        FetchErrorKind::Failed => Code::UnreadableFile,
+        FetchErrorKind::Unreachable => return Err(Failure::unreachable(trouble.text)),
     };
     let finding = Finding::new(code, file.place.clone(), trouble.text);
     Ok(Looked {

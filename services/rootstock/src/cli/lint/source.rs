@@ -5,19 +5,23 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rootstock_model::Endpoint;
+use rootstock_remote::{
+    MAX_DOCUMENT_BYTES,
+    http::{FetchError, FetchErrorKind, OldestTls, ProbedFile},
+    probe,
+    simplestreams::ImageServer,
+};
 use rootstock_simplestreams::{
     INDEX_PATH,
     lint::{Code, Finding, Place},
 };
-use rootstock_sync::{Content, ImageServer, ProbeError, ProbeKind};
 use tokio::{fs::File, io::AsyncReadExt as _};
 
 use super::Failure;
 
 /// What a piece of a file on disk is at most, in bytes.
 const PIECE_BYTES: usize = 256 * 1024;
-/// A document on disk is no larger, as none on a server is.
-const MAX_DOCUMENT_BYTES: u64 = 64 * 1024 * 1024;
 
 /// A tree.
 #[derive(Debug)]
@@ -34,14 +38,14 @@ pub(super) enum Source {
 /// Something that cannot be had.
 #[derive(Debug)]
 pub(super) struct Trouble {
-    pub(super) kind: ProbeKind,
+    pub(super) kind: FetchErrorKind,
     pub(super) text: String,
 }
 
 /// A file of a tree, to be read to its end.
 #[derive(Debug)]
 pub(super) enum Reading {
-    Answer(Box<Content>),
+    Answer(Box<ProbedFile>),
     File { file: File, size_bytes: u64 },
 }
 
@@ -60,7 +64,7 @@ impl Source {
                 )));
             }
             let source = Self::Directory(directory);
-            let index = source.document(INDEX_PATH).await;
+            let index = source.document(source.index_path()).await;
             return Ok((source, index));
         }
         let ca_pem = match ca {
@@ -68,27 +72,28 @@ impl Source {
                 .map_err(|error| Failure::usage(format!("--ca {}: {error}", path.display())))?,
             None => String::new(),
         };
-        let server = |modern| {
-            ImageServer::new(target, &ca_pem, insecure, modern)
-                .map_err(|error| Failure::usage(error.to_string()))
+        let endpoint = Endpoint {
+            ca_pem,
+            insecure,
+            ..Endpoint::new(target)
         };
+        let server = |oldest| probe(&endpoint, oldest).map_err(|error| Failure::usage(error.to_string()));
         let mut findings = Vec::new();
         if target.starts_with("http://") {
             let detail = format!("{target} is not https");
             findings.push(Finding::new(Code::NotHttps, Place::default(), detail));
         }
-        let mut chosen = server(true)?;
-        let mut index = chosen.document(INDEX_PATH).await;
-        if index
-            .as_ref()
-            .is_err_and(|error| error.kind == ProbeKind::Unreachable)
-        {
-            let old = server(false)?;
-            let answer = old.document(INDEX_PATH).await;
-            if answer
+        let unreachable = |answer: &Result<_, FetchError>| {
+            answer
                 .as_ref()
-                .map_or_else(|error| error.kind != ProbeKind::Unreachable, |_| true)
-            {
+                .is_err_and(|error| error.kind() == FetchErrorKind::Unreachable)
+        };
+        let mut chosen = server(OldestTls::V1_3)?;
+        let mut index = chosen.document(chosen.index_path()).await;
+        if unreachable(&index) {
+            let old = server(OldestTls::V1_2)?;
+            let answer = old.document(old.index_path()).await;
+            if !unreachable(&answer) {
                 let detail = format!("{target} does not speak TLS 1.3");
                 findings.push(Finding::new(Code::TlsTooOld, Place::default(), detail));
                 (chosen, index) = (old, answer);
@@ -99,6 +104,14 @@ impl Source {
             findings,
         };
         Ok((server, index.map(Into::into).map_err(Trouble::from)))
+    }
+
+    /// Where the tree's index lies.
+    pub(super) fn index_path(&self) -> &'static str {
+        match self {
+            Self::Server { server, .. } => server.index_path(),
+            Self::Directory(_) => INDEX_PATH,
+        }
     }
 
     /// What was noticed of the server itself.
@@ -118,11 +131,11 @@ impl Source {
                     return Err(Trouble::failed("no file"));
                 };
                 let mut bytes = Vec::new();
-                file.take(MAX_DOCUMENT_BYTES + 1)
+                file.take(MAX_DOCUMENT_BYTES as u64 + 1)
                     .read_to_end(&mut bytes)
                     .await
                     .map_err(|error| trouble(path, &error))?;
-                match bytes.len() as u64 > MAX_DOCUMENT_BYTES {
+                match bytes.len() > MAX_DOCUMENT_BYTES {
                     true => Err(Trouble::failed(&format!(
                         "{path} is larger than {} MiB",
                         MAX_DOCUMENT_BYTES >> 20
@@ -205,7 +218,7 @@ impl Reading {
 impl Trouble {
     fn failed(text: &str) -> Self {
         Self {
-            kind: ProbeKind::Failed,
+            kind: FetchErrorKind::Failed,
             text: text.to_owned(),
         }
     }
@@ -213,8 +226,8 @@ impl Trouble {
 
 fn trouble(path: &str, error: &io::Error) -> Trouble {
     let kind = match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => ProbeKind::Gone,
-        _ => ProbeKind::Failed,
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => FetchErrorKind::Gone,
+        _ => FetchErrorKind::Failed,
     };
     Trouble {
         kind,
@@ -222,10 +235,10 @@ fn trouble(path: &str, error: &io::Error) -> Trouble {
     }
 }
 
-impl From<ProbeError> for Trouble {
-    fn from(error: ProbeError) -> Self {
+impl From<FetchError> for Trouble {
+    fn from(error: FetchError) -> Self {
         Self {
-            kind: error.kind,
+            kind: error.kind(),
             text: error.to_string(),
         }
     }

@@ -8,7 +8,7 @@ use http::{HeaderMap, header::RETRY_AFTER};
 const MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How long the answer asks to wait, from `now`; `None` when it does not say, or says it wrongly.
-pub(crate) fn of(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+pub fn of(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     parse(headers.get(RETRY_AFTER)?.to_str().ok()?, now)
 }
 

@@ -7,15 +7,16 @@ use reqwest::Response;
 use url::Url;
 
 use super::{
-    error::{FetchError, Problem, What, root_cause},
+    cause::root_cause,
+    error::{FetchError, Problem, Target},
     low_speed::LowSpeed,
 };
-use crate::config::RemoteLimits;
+use crate::RemoteLimits;
 
 /// A body that ends, or fails.
 #[derive(Debug)]
-pub(crate) struct Body {
-    what: What,
+pub struct Body {
+    target: Target,
     url: Url,
     response: Response,
     idle_timeout: Duration,
@@ -24,9 +25,9 @@ pub(crate) struct Body {
 }
 
 impl Body {
-    pub(super) fn new(what: What, url: Url, response: Response, limits: &RemoteLimits) -> Self {
+    pub(super) fn new(target: Target, url: Url, response: Response, limits: &RemoteLimits) -> Self {
         Self {
-            what,
+            target,
             url,
             response,
             idle_timeout: limits.idle_timeout,
@@ -36,7 +37,10 @@ impl Body {
     }
 
     /// The next piece, as it came from the socket; `None` at the end. Safe to drop and call again.
-    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, FetchError> {
+    ///
+    /// # Errors
+    /// When the answer breaks, stalls or trickles.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, FetchError> {
         let mut silent_for = Duration::ZERO;
         loop {
             let patience = self
@@ -75,7 +79,7 @@ impl Body {
     }
 
     /// An error of this answer.
-    pub(crate) fn error(&self, problem: Problem) -> FetchError {
-        FetchError::new(self.what, &self.url, problem)
+    pub fn error(&self, problem: Problem) -> FetchError {
+        FetchError::new(self.target, &self.url, problem)
     }
 }

@@ -1,49 +1,14 @@
-//! Blobs: whole, or from where an earlier attempt got to.
+//! Files of images: whole, or from where an earlier attempt got to.
 
 use http::{HeaderMap, StatusCode, header};
 use reqwest::Response;
-use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::{
-    Body, RemoteServer,
-    document::text_of,
-    error::{FetchError, Problem, What},
+    error::{FetchError, Problem, Target},
+    server::{HttpServer, text_of},
 };
-
-/// What names the content that a server has under a URL. Kept in the journal, to go on with the rest
-/// of the same content.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Validators {
-    /// Whose: another server's validators mean nothing.
-    pub(crate) url: String,
-    /// As it came; may be empty.
-    #[serde(default)]
-    pub(crate) etag: String,
-    /// As it came; may be empty.
-    #[serde(default)]
-    pub(crate) last_modified: String,
-}
-
-/// Where to go on.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Resume<'a> {
-    /// The first byte that is wanted; 0 for the whole.
-    pub(crate) offset: u64,
-    /// Of what came before it, when that came from the same URL.
-    pub(crate) validators: Option<&'a Validators>,
-}
-
-/// A blob that comes.
-#[derive(Debug)]
-pub(crate) struct BlobAnswer {
-    /// Its bytes, from `offset`.
-    pub(crate) body: Body,
-    /// 0, or what was asked for.
-    pub(crate) offset: u64,
-    /// Of the content that comes.
-    pub(crate) validators: Validators,
-}
+use crate::{Opened, Resume, Validators};
 
 impl Validators {
     fn of(url: &Url, headers: &HeaderMap) -> Self {
@@ -73,33 +38,37 @@ impl Validators {
     }
 }
 
-impl RemoteServer {
-    /// Asks for a blob of exactly `size_bytes`. The answer begins at `resume`'s offset, or at 0 when
+impl HttpServer {
+    /// Asks for a file of exactly `size_bytes`. The answer begins at `resume`'s offset, or at 0 when
     /// the server knows no ranges, or has other content there than before.
     ///
     /// Without validators the rest is asked for all the same: the digest of the whole decides in the
     /// end.
-    pub(crate) async fn blob(
+    pub(crate) async fn file(
         &self,
         path: &str,
         size_bytes: u64,
         resume: Resume<'_>,
-    ) -> Result<BlobAnswer, FetchError> {
-        let url = self.url(What::Blob, path)?;
+    ) -> Result<Opened, FetchError> {
+        let url = self.url(Target::Artifact, path)?;
+        let resume = Resume {
+            validators: resume.validators.filter(|before| before.url == url.as_str()),
+            ..resume
+        };
         if resume.offset > 0 {
-            let response = self.get_blob(&url, Some(resume)).await?;
+            let response = self.get_file(&url, Some(resume)).await?;
             match rest(&url, &response, size_bytes, resume) {
                 Rest::Begins => return self.answer(&url, response, resume.offset),
                 Rest::Whole => return self.whole(&url, response, size_bytes),
                 Rest::Unusable => {}
             }
         }
-        let response = self.get_blob(&url, None).await?;
+        let response = self.get_file(&url, None).await?;
         self.whole(&url, response, size_bytes)
     }
 
-    async fn get_blob(&self, url: &Url, resume: Option<Resume<'_>>) -> Result<Response, FetchError> {
-        // A blob is named by the digest of its bytes as they are: nothing may pack them.
+    async fn get_file(&self, url: &Url, resume: Option<Resume<'_>>) -> Result<Response, FetchError> {
+        // A file is named by the digest of its bytes as they are: nothing may pack them.
         let mut request = self
             .client
             .get(url.clone())
@@ -110,12 +79,12 @@ impl RemoteServer {
                 request = request.header(header::IF_RANGE, if_range);
             }
         }
-        self.send(What::Blob, url, request).await
+        self.send(Target::Artifact, url, request).await
     }
 
-    fn whole(&self, url: &Url, response: Response, size_bytes: u64) -> Result<BlobAnswer, FetchError> {
+    fn whole(&self, url: &Url, response: Response, size_bytes: u64) -> Result<Opened, FetchError> {
         if response.status() != StatusCode::OK {
-            return Err(Self::refusal(What::Blob, url, &response));
+            return Err(Self::refusal(Target::Artifact, url, &response));
         }
         match response.content_length() {
             Some(claimed_bytes) if claimed_bytes != size_bytes => {
@@ -123,20 +92,24 @@ impl RemoteServer {
                     claimed_bytes,
                     expected_bytes: size_bytes,
                 };
-                Err(FetchError::new(What::Blob, url, problem))
+                Err(FetchError::new(Target::Artifact, url, problem))
             }
             _ => self.answer(url, response, 0),
         }
     }
 
-    fn answer(&self, url: &Url, response: Response, offset: u64) -> Result<BlobAnswer, FetchError> {
+    fn answer(&self, url: &Url, response: Response, offset: u64) -> Result<Opened, FetchError> {
         let encoding = text_of(response.headers(), header::CONTENT_ENCODING);
         if !matches!(encoding.as_str(), "" | "identity") {
-            return Err(FetchError::new(What::Blob, url, Problem::Encoding(encoding)));
+            return Err(FetchError::new(
+                Target::Artifact,
+                url,
+                Problem::Encoding(encoding),
+            ));
         }
         let validators = Validators::of(url, response.headers());
-        Ok(BlobAnswer {
-            body: self.body(What::Blob, url, response),
+        Ok(Opened {
+            body: self.body(Target::Artifact, url, response),
             offset,
             validators,
         })

@@ -1,23 +1,20 @@
-//! Documents: the index and the products files.
+//! Documents: small files that are read whole, and asked for only when they changed.
 
 use std::io::Read as _;
 
 use bytes::Bytes;
 use flate2::bufread::MultiGzDecoder;
-use http::{HeaderMap, HeaderName, StatusCode, header};
+use http::{StatusCode, header};
 use reqwest::Response;
-use rootstock_model::Digest;
-use rootstock_proto::{convert, sync::v1 as wire};
+use rootstock_model::{Digest, snapshot::Document};
 use url::Url;
 
 use super::{
-    Body, RemoteServer,
-    error::{FetchError, Problem, What},
+    body::Body,
+    error::{FetchError, Problem, Target},
+    server::{HttpServer, text_of},
 };
-
-/// The largest document that is taken, in bytes, both as it comes and unpacked. The largest known
-/// one (all of cloud-images.ubuntu.com) has some 30 MB.
-pub(crate) const MAX_DOCUMENT_BYTES: usize = 64 * 1024 * 1024;
+use crate::MAX_DOCUMENT_BYTES;
 
 /// What asking for a document came to.
 #[derive(Debug)]
@@ -25,49 +22,49 @@ pub(crate) enum Fetched {
     /// It is what it was.
     Unchanged,
     /// Here it is; it may be what it was, all the same.
-    Whole(Document),
+    Whole(FetchedDocument),
 }
 
 /// A document, whole.
 #[derive(Debug, Clone)]
-pub(crate) struct Document {
+pub(crate) struct FetchedDocument {
     /// Its content, unpacked.
     pub(crate) body: Bytes,
     /// Its path, its validators and the SHA-256 of `body`.
-    pub(crate) about: wire::Document,
+    pub(crate) about: Document,
 }
 
-impl Document {
+impl FetchedDocument {
     /// Whether this is the document that is known already.
-    pub(crate) fn is_same_as(&self, known: &wire::Document) -> bool {
+    pub(crate) fn is_same_as(&self, known: &Document) -> bool {
         self.about.sha256 == known.sha256
     }
 }
 
-impl RemoteServer {
+impl HttpServer {
     /// Asks for a document: only for a changed one when `known` says what is known.
     ///
     /// With an ETag that alone is asked by: servers that know both give it precedence anyway.
     pub(crate) async fn document(
         &self,
-        what: What,
+        target: Target,
         path: &str,
-        known: Option<&wire::Document>,
+        known: Option<&Document>,
     ) -> Result<Fetched, FetchError> {
-        let url = self.url(what, path)?;
-        let limit = self.document_timeout();
-        match tokio::time::timeout(limit, self.fetch_document(what, path, &url, known)).await {
+        let url = self.url(target, path)?;
+        let limit = self.limits.document_timeout;
+        match tokio::time::timeout(limit, self.fetch_document(target, path, &url, known)).await {
             Ok(result) => result,
-            Err(_elapsed) => Err(FetchError::new(what, &url, Problem::TookTooLong(limit))),
+            Err(_elapsed) => Err(FetchError::new(target, &url, Problem::TookTooLong(limit))),
         }
     }
 
     async fn fetch_document(
         &self,
-        what: What,
+        target: Target,
         path: &str,
         url: &Url,
-        known: Option<&wire::Document>,
+        known: Option<&Document>,
     ) -> Result<Fetched, FetchError> {
         let mut request = self
             .client
@@ -83,33 +80,36 @@ impl RemoteServer {
             }
             _ => {}
         }
-        let response = self.send(what, url, request).await?;
+        let response = self.send(target, url, request).await?;
         match response.status() {
             StatusCode::OK => {}
             StatusCode::NOT_MODIFIED if known.is_some() => return Ok(Fetched::Unchanged),
-            _ => return Err(Self::refusal(what, url, &response)),
+            _ => return Err(Self::refusal(target, url, &response)),
         }
-        let about = wire::Document {
+        let etag = text_of(response.headers(), header::ETAG);
+        let last_modified = text_of(response.headers(), header::LAST_MODIFIED);
+        let body = self.read_document(target, url, response).await?;
+        let about = Document {
             path: path.to_owned(),
-            etag: text_of(response.headers(), header::ETAG),
-            last_modified: text_of(response.headers(), header::LAST_MODIFIED),
-            sha256: Bytes::new(),
+            etag,
+            last_modified,
+            sha256: Digest::of(&body),
         };
-        let body = self.read_document(what, url, response).await?;
-        let sha256 = convert::digest_bytes(&Digest::of(&body));
-        Ok(Fetched::Whole(Document {
-            body,
-            about: wire::Document { sha256, ..about },
-        }))
+        Ok(Fetched::Whole(FetchedDocument { body, about }))
     }
 
-    async fn read_document(&self, what: What, url: &Url, response: Response) -> Result<Bytes, FetchError> {
+    async fn read_document(
+        &self,
+        target: Target,
+        url: &Url,
+        response: Response,
+    ) -> Result<Bytes, FetchError> {
         let packed = match text_of(response.headers(), header::CONTENT_ENCODING).as_str() {
             "" | "identity" => false,
             "gzip" | "x-gzip" => true,
-            other => return Err(FetchError::new(what, url, Problem::Encoding(other.to_owned()))),
+            other => return Err(FetchError::new(target, url, Problem::Encoding(other.to_owned()))),
         };
-        let body = collect(self.body(what, url, response)).await?;
+        let body = collect(self.body(target, url, response)).await?;
         if !packed {
             return Ok(body);
         }
@@ -117,17 +117,8 @@ impl RemoteServer {
         let unpacked = tokio::task::spawn_blocking(move || unpack(&body)).await;
         unpacked
             .unwrap_or_else(|broken| Err(Problem::BadGzip(broken.to_string())))
-            .map_err(|problem| FetchError::new(what, url, problem))
+            .map_err(|problem| FetchError::new(target, url, problem))
     }
-}
-
-/// A header's text; empty when it is missing or is no text.
-pub(super) fn text_of(headers: &HeaderMap, name: HeaderName) -> String {
-    headers
-        .get(name)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default()
-        .to_owned()
 }
 
 async fn collect(mut body: Body) -> Result<Bytes, FetchError> {

@@ -8,70 +8,72 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use http::HeaderValue;
-use reqwest::{Certificate, redirect, tls};
-use rootstock_model::Credentials;
-use rootstock_proto::{catalog::v1 as wire, convert};
+use reqwest::{Certificate, tls};
+use rootstock_model::{Credentials, Endpoint};
 use url::Url;
 
 use super::{
-    RemoteServer,
-    error::{FetchError, Problem, What, root_cause},
+    HttpServer,
+    cause::root_cause,
+    error::{FetchError, Problem, Target},
+    redirect,
 };
-use crate::config::RemoteLimits;
+use crate::RemoteLimits;
 
 const USER_AGENT: &str = concat!("rootstock/", env!("CARGO_PKG_VERSION"));
-/// Enough for a mirror network and its object store; a loop ends soon.
-const MAX_REDIRECTS: usize = 5;
 /// Clients are kept while there are few. Making one reads the system's certificates: milliseconds.
 const MAX_CLIENTS: usize = 64;
 
-/// Makes [`RemoteServer`]s.
+/// Makes [`HttpServer`]s.
 #[derive(Debug, Clone)]
-pub(crate) struct RemoteClients {
+pub(crate) struct HttpClients {
     limits: RemoteLimits,
+    oldest_tls: OldestTls,
     by_trust: Arc<Mutex<HashMap<Trust, reqwest::Client>>>,
+}
+
+/// The oldest TLS that is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OldestTls {
+    /// TLS 1.2.
+    V1_2,
+    /// TLS 1.3, as Incus and LXD clients have it.
+    V1_3,
 }
 
 /// Whom a client trusts.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub(super) struct Trust {
-    pub(super) ca_pem: String,
-    pub(super) insecure: bool,
+struct Trust {
+    ca_pem: String,
+    insecure: bool,
 }
 
-impl RemoteClients {
+impl HttpClients {
     /// Clients within these limits.
-    pub(crate) fn new(limits: RemoteLimits) -> Self {
+    pub(crate) fn new(limits: RemoteLimits, oldest_tls: OldestTls) -> Self {
         Self {
             limits,
+            oldest_tls,
             by_trust: Arc::default(),
         }
     }
 
-    /// The server that the catalog describes.
-    pub(crate) fn server(&self, remote: &wire::Remote) -> Result<RemoteServer, FetchError> {
-        let bad_remote = |problem: String| {
-            FetchError::of_url(What::Index, remote.url.clone(), Problem::BadRemote(problem))
-        };
-        let spec = convert::remote_spec(remote).map_err(|error| bad_remote(error.to_string()))?;
-        let base: Url = spec
-            .url
-            .parse()
-            .map_err(|error: url::ParseError| bad_remote(error.to_string()))?;
+    /// The server at an endpoint.
+    pub(crate) fn server(&self, endpoint: &Endpoint) -> Result<HttpServer, FetchError> {
+        let bad_remote = |problem: &dyn fmt::Display| FetchError::bad_remote(&endpoint.url, problem);
+        let base: Url = endpoint.url.parse().map_err(|error| bad_remote(&error))?;
+        if !matches!(base.scheme(), "http" | "https") || !base.has_host() {
+            return Err(bad_remote(&"it must begin with https:// or http://"));
+        }
         let trust = Trust {
-            ca_pem: spec.ca_pem,
-            insecure: spec.insecure,
+            ca_pem: endpoint.ca_pem.clone(),
+            insecure: endpoint.insecure,
         };
         let client = self
             .client(trust)
-            .map_err(|problem| FetchError::new(What::Index, &base, problem))?;
-        Ok(RemoteServer {
-            name: spec.name,
-            authorization: spec.credentials.as_ref().and_then(authorization),
-            base,
-            client,
-            limits: self.limits.clone(),
-        })
+            .map_err(|problem| FetchError::new(Target::Server, &base, problem))?;
+        let authorization = endpoint.credentials.as_ref().and_then(authorization);
+        Ok(HttpServer::new(base, client, authorization, self.limits.clone()))
     }
 
     fn client(&self, trust: Trust) -> Result<reqwest::Client, Problem> {
@@ -79,7 +81,7 @@ impl RemoteClients {
         if let Some(client) = clients.get(&trust) {
             return Ok(client.clone());
         }
-        let client = build(&trust, tls::Version::TLS_1_2, &self.limits)?;
+        let client = build(&trust, self.oldest_tls, &self.limits)?;
         if clients.len() >= MAX_CLIENTS {
             clients.clear();
         }
@@ -105,11 +107,11 @@ fn authorization(credentials: &Credentials) -> Option<HeaderValue> {
     Some(value)
 }
 
-pub(super) fn build(
-    trust: &Trust,
-    oldest_tls: tls::Version,
-    limits: &RemoteLimits,
-) -> Result<reqwest::Client, Problem> {
+fn build(trust: &Trust, oldest_tls: OldestTls, limits: &RemoteLimits) -> Result<reqwest::Client, Problem> {
+    let oldest_tls = match oldest_tls {
+        OldestTls::V1_2 => tls::Version::TLS_1_2,
+        OldestTls::V1_3 => tls::Version::TLS_1_3,
+    };
     let own = Certificate::from_pem_bundle(trust.ca_pem.as_bytes())
         .map_err(|error| Problem::BadTrust(root_cause(&error)))?;
     if own.is_empty() && !trust.ca_pem.trim().is_empty() {
@@ -119,7 +121,7 @@ pub(super) fn build(
         reqwest::Client::builder()
             .user_agent(USER_AGENT)
             .connect_timeout(limits.connect_timeout)
-            .redirect(redirects())
+            .redirect(redirect::policy())
             .tls_danger_accept_invalid_certs(trust.insecure)
             .tls_version_min(oldest_tls)
             // Over HTTP/2 all transfers from a server would share one TCP connection, and its losses.
@@ -140,32 +142,6 @@ pub(super) fn build(
     }
 }
 
-/// A redirect that is not followed.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum RedirectRefused {
-    #[error("it redirects more than {MAX_REDIRECTS} times")]
-    TooMany,
-    #[error("it redirects from https:// to {0}://")]
-    Downgrade(String),
-}
-
-fn redirects() -> redirect::Policy {
-    redirect::Policy::custom(|attempt| {
-        if attempt.previous().len() > MAX_REDIRECTS {
-            return attempt.error(RedirectRefused::TooMany);
-        }
-        let was_https = attempt.previous().iter().any(|url| url.scheme() == "https");
-        match attempt.url().scheme() {
-            "https" => attempt.follow(),
-            "http" if !was_https => attempt.follow(),
-            other => {
-                let refused = RedirectRefused::Downgrade(other.to_owned());
-                attempt.error(refused)
-            }
-        }
-    })
-}
-
 impl fmt::Debug for Trust {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ca_bytes = self.ca_pem.len();
@@ -181,32 +157,30 @@ pub(super) mod tests {
     use super::*;
 
     /// A client that trusts nobody; whoever asks for nothing needs no more.
-    pub(in crate::remote) fn client() -> reqwest::Client {
+    pub(in crate::http) fn client() -> reqwest::Client {
         // The program's own part; another test may have been faster.
         let _ = rustls::crypto::ring::default_provider().install_default();
         reqwest::Client::builder().tls_certs_only([]).build().unwrap()
     }
 
-    fn remote(url: &str, ca_pem: &str) -> wire::Remote {
-        wire::Remote {
-            name: "test".into(),
-            url: url.into(),
-            ca_pem: ca_pem.into(),
-            ..Default::default()
+    fn endpoint(url: &str, ca_pem: &str) -> Endpoint {
+        Endpoint {
+            ca_pem: ca_pem.to_owned(),
+            ..Endpoint::new(url)
         }
     }
 
     #[test]
     fn remotes_that_trust_alike_share_a_client() {
         let _ = client();
-        let clients = RemoteClients::new(RemoteLimits::default());
-        clients.server(&remote("https://a", "")).unwrap();
-        clients.server(&remote("https://b/c", "")).unwrap();
+        let clients = HttpClients::new(RemoteLimits::default(), OldestTls::V1_2);
+        clients.server(&endpoint("https://a", "")).unwrap();
+        clients.server(&endpoint("https://b/c", "")).unwrap();
         assert_eq!(clients.by_trust.lock().unwrap().len(), 1);
         clients
-            .server(&wire::Remote {
+            .server(&Endpoint {
                 insecure: true,
-                ..remote("https://a", "")
+                ..endpoint("https://a", "")
             })
             .unwrap();
         assert_eq!(clients.by_trust.lock().unwrap().len(), 2);
@@ -215,13 +189,13 @@ pub(super) mod tests {
     #[test]
     fn a_remote_that_cannot_be_asked_says_why() {
         let _ = client();
-        let clients = RemoteClients::new(RemoteLimits::default());
-        for (remote, expected) in [
-            (remote("ftp://a", ""), "must begin with https://"),
-            (remote("https://[", ""), "invalid IPv6 address"),
-            (remote("https://a", "nonsense"), "no certificate"),
+        let clients = HttpClients::new(RemoteLimits::default(), OldestTls::V1_2);
+        for (endpoint, expected) in [
+            (endpoint("ftp://a", ""), "must begin with https://"),
+            (endpoint("https://[", ""), "invalid IPv6 address"),
+            (endpoint("https://a", "nonsense"), "no certificate"),
         ] {
-            let error = clients.server(&remote).unwrap_err().to_string();
+            let error = clients.server(&endpoint).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
         }
     }

@@ -21,6 +21,7 @@ pub mod hold;
 pub mod id;
 pub mod image;
 pub mod left_out;
+pub mod limits;
 pub mod name;
 pub mod plan;
 pub mod properties;

@@ -15,6 +15,7 @@ mod feed;
 mod lookup;
 mod maintenance;
 mod metrics;
+mod page;
 mod plan_message;
 mod queries;
 mod request;

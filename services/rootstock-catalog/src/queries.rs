@@ -12,6 +12,7 @@ pub(crate) mod needs;
 pub(crate) mod remotes;
 pub(crate) mod removals;
 pub(crate) mod resolve;
+mod select;
 pub(crate) mod settings;
 pub(crate) mod snapshots;
 pub(crate) mod sync_runs;
@@ -21,6 +22,8 @@ pub(crate) mod uses;
 pub(crate) mod versions;
 pub(crate) mod webhooks;
 pub(crate) mod work;
+
+pub(crate) use self::select::MAX_BATCH;
 
 use rootstock_model::{Digest, ImageType, Status};
 use rootstock_proto::catalog::v1 as wire;

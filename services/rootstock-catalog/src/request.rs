@@ -1,4 +1,4 @@
-//! What requests have in common: pages, and references to images.
+//! What requests have in common: references to images, and names of what they narrow.
 
 use rootstock_model::{
     Architecture, ImageType, plan,
@@ -11,67 +11,6 @@ use crate::{
     failure::Failure,
     queries::resolve::{self, Found},
 };
-
-/// The number of rows that a page may have.
-///
-/// # Errors
-/// `INVALID_ARGUMENT` when it is negative or over 1000.
-pub(crate) fn page_size(page_size: i32) -> Result<i64, Error> {
-    match page_size {
-        0 => Ok(100),
-        1..=1000 => Ok(page_size.into()),
-        _ => Err(Error::invalid(
-            "page_size",
-            format!("is {page_size}; it may be 1 to 1000, or 0 for 100"),
-        )),
-    }
-}
-
-/// Where a page begins: the key parts of the row before it. They are joined by a character that no
-/// key holds.
-#[derive(Debug, Default)]
-pub(crate) struct PageStart(Vec<String>);
-
-const SEPARATOR: char = '\u{1f}';
-
-impl PageStart {
-    /// Reads a token of as many parts; empty parts for the first page.
-    ///
-    /// # Errors
-    /// `INVALID_ARGUMENT` when it is none that was given out.
-    pub(crate) fn parse(token: &str, parts: usize) -> Result<Self, Error> {
-        if token.is_empty() {
-            return Ok(Self(vec![String::new(); parts]));
-        }
-        let found: Vec<String> = token.split(SEPARATOR).map(str::to_owned).collect();
-        if found.len() == parts {
-            Ok(Self(found))
-        } else {
-            Err(Error::invalid(
-                "page_token",
-                "is none that was given out; ask for the first page without one",
-            ))
-        }
-    }
-
-    /// A part.
-    pub(crate) fn part(&self, index: usize) -> &str {
-        self.0.get(index).map_or("", String::as_str)
-    }
-
-    /// The token that says: after this row.
-    pub(crate) fn after(parts: &[&str]) -> String {
-        parts.join(&SEPARATOR.to_string())
-    }
-}
-
-/// Drops the row that was read only to know whether there is another page; true when there is.
-pub(crate) fn has_next<T>(rows: &mut Vec<T>, limit: i64) -> bool {
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let more = rows.len() > limit;
-    rows.truncate(limit);
-    more
-}
 
 /// An image type that a request may leave open.
 pub(crate) fn image_type(image_type: wire::ImageType) -> Option<ImageType> {
@@ -281,14 +220,6 @@ pub(crate) fn like_pattern(glob: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn tokens_read_back_and_strangers_are_refused() {
-        let start = PageStart::parse(&PageStart::after(&["a:b", "container"]), 2).unwrap();
-        assert_eq!((start.part(0), start.part(1)), ("a:b", "container"));
-        assert_eq!(PageStart::parse("", 2).unwrap().part(1), "");
-        assert!(PageStart::parse("nonsense", 2).is_err());
-    }
 
     #[test]
     fn globs_are_patterns_and_nothing_else_is_special() {

@@ -4,7 +4,7 @@ use rootstock_model::ImageType;
 use rootstock_proto::catalog::v1::Alias;
 use sqlx::PgConnection;
 
-use super::wire_image_type;
+use super::{select::Select, wire_image_type};
 use crate::failure::Failure;
 
 /// What became of aliases: each as it is now, or last was.
@@ -77,6 +77,7 @@ pub(crate) async fn settle(connection: &mut PgConnection, image_ids: &[String]) 
 }
 
 /// An alias as it is in its row.
+#[derive(sqlx::FromRow)]
 struct Row {
     name: String,
     image_type: String,
@@ -227,25 +228,39 @@ pub(crate) struct Filter {
     pub name: Option<String>,
 }
 
-/// A page of a listing in the order of (name, type, architecture), after `after`.
+/// At most `rows` aliases of a listing in the order of (name, type, architecture), after `after`.
 pub(crate) async fn list(
     connection: &mut PgConnection,
     filter: &Filter,
     after: (&str, &str, &str),
+    rows: usize,
+) -> Result<Vec<Alias>, Failure> {
+    let select = Select::new(
+        "SELECT name, type AS image_type, architecture, image_id, version, description, user_made, generation
+         FROM aliases WHERE (name, type, architecture) > (",
+    )
+    .bind(after.0, ", ")
+    .bind(after.1, ", ")
+    .bind(after.2, ")")
+    .and(" AND image_id = ", filter.image_id.as_deref(), "")
+    .and(" AND name LIKE ", filter.name.as_deref(), "")
+    .text(" ORDER BY name, type, architecture");
+    let rows: Vec<Row> = select.fetch(connection, rows).await?;
+    rows.into_iter().map(Row::into_wire).collect()
+}
+
+/// The aliases that are pinned to versions of an image, at most `limit`.
+pub(crate) async fn pinned_of_image(
+    connection: &mut PgConnection,
+    image_id: &str,
     limit: i64,
 ) -> Result<Vec<Alias>, Failure> {
     let rows = sqlx::query_as!(
         Row,
         "SELECT name, type AS image_type, architecture, image_id, version, description, user_made, generation
-         FROM aliases
-         WHERE (name, type, architecture) > ($1, $2, $3) AND ($4::text IS NULL OR image_id = $4)
-           AND ($5::text IS NULL OR name LIKE $5)
-         ORDER BY name, type, architecture LIMIT $6",
-        after.0,
-        after.1,
-        after.2,
-        filter.image_id.as_deref(),
-        filter.name.as_deref(),
+         FROM aliases WHERE image_id = $1 AND version IS NOT NULL
+         ORDER BY name, type, architecture LIMIT $2",
+        image_id,
         limit,
     )
     .fetch_all(connection)

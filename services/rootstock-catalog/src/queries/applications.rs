@@ -6,9 +6,10 @@ use rootstock_proto::{catalog::v1::Application, convert};
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
-use super::{versions, wire_image_type};
+use super::{select::Select, versions, wire_image_type};
 use crate::failure::Failure;
 
+#[derive(sqlx::FromRow)]
 struct Row {
     name: String,
     image_id: Option<String>,
@@ -44,21 +45,35 @@ pub(crate) async fn by_names(
     with_versions(connection, rows).await
 }
 
-/// A page of applications in the order of their names, after `after`; of one image if that is given.
-pub(crate) async fn page(
+/// At most `rows` applications in the order of their names, after `after`; of one image if that is given.
+pub(crate) async fn list(
     connection: &mut PgConnection,
     image_id: Option<&str>,
     after: &str,
+    rows: usize,
+) -> Result<Vec<Application>, Failure> {
+    let select = Select::new(
+        "SELECT a.name, a.image_id, i.name AS image, i.type AS image_type, a.version_id, a.auto_update,
+             a.created_at, a.updated_at, a.generation
+         FROM applications a LEFT JOIN images i ON i.id = a.image_id
+         WHERE a.name > ",
+    )
+    .bind(after, "")
+    .and(" AND a.image_id = ", image_id, "")
+    .text(" ORDER BY a.name");
+    let rows = select.fetch(connection, rows).await?;
+    with_versions(connection, rows).await
+}
+
+/// A page of all applications in the order of their names, after `after`.
+pub(crate) async fn page(
+    connection: &mut PgConnection,
+    after: &str,
     limit: i64,
 ) -> Result<Vec<Application>, Failure> {
-    let rows = select_applications!(
-        "WHERE a.name > $1 AND ($2::text IS NULL OR a.image_id = $2) ORDER BY a.name LIMIT $3",
-        after,
-        image_id,
-        limit,
-    )
-    .fetch_all(&mut *connection)
-    .await?;
+    let rows = select_applications!("WHERE a.name > $1 ORDER BY a.name LIMIT $2", after, limit)
+        .fetch_all(&mut *connection)
+        .await?;
     with_versions(connection, rows).await
 }
 

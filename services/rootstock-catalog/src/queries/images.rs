@@ -1,131 +1,32 @@
 //! Images.
 
+mod list;
+mod row;
+
 use std::collections::BTreeMap;
 
 use rootstock_model::{ImageType, Status, default_image, hold};
-use rootstock_proto::{catalog::v1 as wire, convert};
+use rootstock_proto::catalog::v1 as wire;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
-use super::{digest, status, wire_image_type, wire_status};
+pub(crate) use self::list::{Filter, list};
+use self::row::into_wire;
+pub(super) use self::row::{ImageRow, image_columns};
+use super::status;
 use crate::failure::Failure;
-
-/// An image as the view shows it.
-pub(super) struct ImageRow {
-    pub(super) id: String,
-    pub(super) name: String,
-    pub(super) image_type: String,
-    pub(super) architecture: String,
-    pub(super) status: i16,
-    pub(super) is_default: bool,
-    pub(super) immutable: bool,
-    pub(super) public: bool,
-    pub(super) cached: bool,
-    pub(super) source_product: String,
-    pub(super) properties: sqlx::types::Json<BTreeMap<String, String>>,
-    pub(super) expires_at: Option<OffsetDateTime>,
-    pub(super) created_at: OffsetDateTime,
-    pub(super) version_count: i32,
-    pub(super) newest_version: Option<i32>,
-    pub(super) auto_update: bool,
-    pub(super) origin_id: Option<String>,
-    pub(super) release: String,
-    pub(super) hold_version: Option<i32>,
-    pub(super) hold_reason: String,
-    pub(super) hold_until: Option<OffsetDateTime>,
-    pub(super) held_at: Option<OffsetDateTime>,
-    pub(super) generation: i64,
-    pub(super) last_used_at: Option<OffsetDateTime>,
-    pub(super) remote: Option<String>,
-    pub(super) fingerprint: Option<Vec<u8>>,
-    pub(super) aliases: Vec<String>,
-    pub(super) used_by: Vec<String>,
-}
-
-/// Images as they are shown; the argument is what follows `FROM image_details`.
-macro_rules! select_images {
-    ($rest:literal $(, $argument:expr)* $(,)?) => {
-        sqlx::query_as!(
-            ImageRow,
-            r#"SELECT id AS "id!", name AS "name!", type AS "image_type!", architecture AS "architecture!",
-                status AS "status!", is_default AS "is_default!", immutable AS "immutable!", public AS "public!",
-                cached AS "cached!", source_product AS "source_product!",
-                properties AS "properties!: sqlx::types::Json<BTreeMap<String, String>>", expires_at,
-                created_at AS "created_at!", version_count AS "version_count!", newest_version,
-                auto_update AS "auto_update!", origin_id, release AS "release!", hold_version,
-                hold_reason AS "hold_reason!", hold_until, held_at, generation AS "generation!", last_used_at, remote,
-                fingerprint, aliases AS "aliases!", used_by AS "used_by!"
-               FROM image_details "# + $rest
-            $(, $argument)*
-        )
-    };
-}
-
-impl ImageRow {
-    pub(super) fn into_wire(self) -> Result<wire::Image, Failure> {
-        let fingerprint = self.fingerprint.as_deref().map(digest).transpose()?;
-        let (product, image_id, release) = (
-            self.source_product,
-            self.origin_id.unwrap_or_default(),
-            self.release,
-        );
-        let source = self.remote.map(|remote| wire::ImageSource {
-            remote,
-            product,
-            image_id,
-            release,
-        });
-        let hold = self.hold_version.map(|version| wire::Hold {
-            version,
-            reason: self.hold_reason,
-            until: self.hold_until.map(convert::timestamp),
-            since: self.held_at.map(convert::timestamp),
-        });
-        Ok(wire::Image {
-            id: self.id,
-            name: self.name,
-            r#type: wire_image_type(&self.image_type)?,
-            architecture: self.architecture,
-            variant: self.properties.get("variant").cloned().unwrap_or_default(),
-            status: wire_status(self.status)?,
-            default: self.is_default,
-            immutable: self.immutable,
-            public: self.public,
-            cached: self.cached,
-            source,
-            properties: self.properties.0.into_iter().collect(),
-            aliases: self.aliases,
-            expires_at: self.expires_at.map(convert::timestamp),
-            created_at: Some(convert::timestamp(self.created_at)),
-            version_count: self.version_count,
-            fingerprint: fingerprint
-                .map(|fingerprint| fingerprint.to_hex())
-                .unwrap_or_default(),
-            versions: vec![],
-            last_used_at: self.last_used_at.map(convert::timestamp),
-            used_by: self.used_by,
-            auto_update: self.auto_update,
-            hold,
-            etag: self.generation.to_string(),
-            current_version: self.newest_version,
-        })
-    }
-}
-
-fn into_wire(rows: Vec<ImageRow>) -> Result<Vec<wire::Image>, Failure> {
-    rows.into_iter().map(ImageRow::into_wire).collect()
-}
 
 /// These images, deleted ones included, in the order of their ids.
 pub(crate) async fn by_ids(
     connection: &mut PgConnection,
     ids: &[String],
 ) -> Result<Vec<wire::Image>, Failure> {
-    into_wire(
-        select_images!("WHERE id = ANY($1) ORDER BY id", ids)
-            .fetch_all(connection)
-            .await?,
-    )
+    const SELECT: &str = concat!(
+        "SELECT ",
+        image_columns!(),
+        " FROM image_details WHERE id = ANY($1) ORDER BY id"
+    );
+    into_wire(sqlx::query_as(SELECT).bind(ids).fetch_all(connection).await?)
 }
 
 /// A page of all images, deleted ones included, in the order of their ids, after `after`.
@@ -134,62 +35,13 @@ pub(crate) async fn page_by_id(
     after: &str,
     limit: i64,
 ) -> Result<Vec<wire::Image>, Failure> {
-    into_wire(
-        select_images!("WHERE id > $1 ORDER BY id LIMIT $2", after, limit)
-            .fetch_all(connection)
-            .await?,
-    )
-}
-
-/// Which images a listing wants.
-#[derive(Debug, Default)]
-pub(crate) struct Filter {
-    /// A LIKE pattern.
-    pub name: Option<String>,
-    pub image_type: Option<&'static str>,
-    pub remote: Option<String>,
-    pub status: Option<i16>,
-    pub alias: Option<String>,
-    /// By the kernel's name.
-    pub architecture: Option<&'static str>,
-    /// An object of the properties that an image must have.
-    pub properties: Option<serde_json::Value>,
-    pub cached: Option<bool>,
-    pub is_default: Option<bool>,
-}
-
-/// A page of a listing in the order of (name, type), after `after`. What is not asked for folds away
-/// when Postgres plans for the arguments, and what is left is found by its index.
-pub(crate) async fn list(
-    connection: &mut PgConnection,
-    filter: &Filter,
-    after: (&str, &str),
-    limit: i64,
-) -> Result<Vec<wire::Image>, Failure> {
-    let rows = select_images!(
-        "WHERE status <> 4 AND (name, type) > ($1, $2) AND ($3::text IS NULL OR name LIKE $3)
-           AND ($4::text IS NULL OR type = $4) AND ($5::text IS NULL OR remote = $5)
-           AND ($6::smallint IS NULL OR status = $6)
-           AND ($7::text IS NULL OR id = ANY(ARRAY(SELECT a.image_id FROM aliases a WHERE a.name = $7)))
-           AND ($8::text IS NULL OR architecture = $8) AND ($9::jsonb IS NULL OR properties @> $9)
-           AND ($10::boolean IS NULL OR cached = $10) AND ($11::boolean IS NULL OR is_default = $11)
-         ORDER BY name, type LIMIT $12",
-        after.0,
-        after.1,
-        filter.name.as_deref(),
-        filter.image_type,
-        filter.remote.as_deref(),
-        filter.status,
-        filter.alias.as_deref(),
-        filter.architecture,
-        filter.properties,
-        filter.cached,
-        filter.is_default,
-        limit,
-    )
-    .fetch_all(connection)
-    .await?;
-    into_wire(rows)
+    const SELECT: &str = concat!(
+        "SELECT ",
+        image_columns!(),
+        " FROM image_details WHERE id > $1 ORDER BY id LIMIT $2"
+    );
+    let page = sqlx::query_as(SELECT).bind(after).bind(limit);
+    into_wire(page.fetch_all(connection).await?)
 }
 
 /// Counts a change of these images: their etags are others from now on.

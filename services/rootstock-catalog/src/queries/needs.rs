@@ -5,8 +5,9 @@ use std::time::Duration;
 use rootstock_model::{Digest, Status};
 use rootstock_proto::{catalog::v1 as wire, convert};
 use sqlx::PgConnection;
+use time::OffsetDateTime;
 
-use super::{digest, wire_image_type, work};
+use super::{digest, select::Select, wire_image_type, work};
 use crate::failure::Failure;
 
 /// Needs shown of one blob.
@@ -48,23 +49,23 @@ pub(crate) async fn totals(
 pub(crate) async fn page(
     connection: &mut PgConnection,
     needed: Option<bool>,
-    after: &[u8],
+    after: Option<Digest>,
     grace: Duration,
-    limit: i64,
+    rows: usize,
 ) -> Result<Vec<wire::Blob>, Failure> {
-    let rows = sqlx::query!(
-        "SELECT b.sha256, b.size_bytes, b.stored_at FROM blobs b
-         WHERE b.sha256 > $1
-           AND ($2::boolean IS NULL
-                OR EXISTS (SELECT FROM blob_needs(b.sha256, b.stored_at, $3 * interval '1 ms')) = $2)
-         ORDER BY b.sha256 LIMIT $4",
-        after,
-        needed,
-        work::interval_ms(grace),
-        limit,
-    )
-    .fetch_all(&mut *connection)
-    .await?;
+    let mut select = Select::new("SELECT b.sha256, b.size_bytes, b.stored_at FROM blobs b WHERE b.sha256 > ")
+        .bind(after.map_or(vec![], |digest| digest.as_bytes().to_vec()), "");
+    if let Some(needed) = needed {
+        let condition = match needed {
+            true => " AND EXISTS (SELECT FROM blob_needs(b.sha256, b.stored_at, ",
+            false => " AND NOT EXISTS (SELECT FROM blob_needs(b.sha256, b.stored_at, ",
+        };
+        select = select
+            .text(condition)
+            .bind(work::interval_ms(grace), " * interval '1 ms'))");
+    }
+    let select = select.text(" ORDER BY b.sha256");
+    let rows: Vec<BlobRow> = select.fetch(connection, rows).await?;
     let mut keys: Vec<Digest> = Vec::with_capacity(rows.len());
     let mut blobs = Vec::with_capacity(rows.len());
     for row in rows {
@@ -88,6 +89,13 @@ pub(crate) async fn page(
         add_reasons(connection, &unneeded, &mut blobs).await?;
     }
     Ok(blobs)
+}
+
+#[derive(sqlx::FromRow)]
+struct BlobRow {
+    sha256: Vec<u8>,
+    size_bytes: i64,
+    stored_at: OffsetDateTime,
 }
 
 fn find<'a>(blobs: &'a mut [wire::Blob], sha256: &[u8]) -> Result<Option<&'a mut wire::Blob>, Failure> {

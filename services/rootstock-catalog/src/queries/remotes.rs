@@ -113,6 +113,15 @@ pub(crate) async fn page(
     Ok(rows.into_iter().map(Into::into).collect())
 }
 
+/// At most `rows` remotes in the order of their names, after `after`.
+pub(crate) async fn list(
+    connection: &mut PgConnection,
+    after: &str,
+    rows: usize,
+) -> Result<Vec<RemoteRow>, Failure> {
+    page(connection, after, i64::try_from(rows).unwrap_or(i64::MAX)).await
+}
+
 /// The columns that a description of a remote fills, but its name.
 struct Columns {
     include: Vec<String>,
@@ -379,19 +388,19 @@ pub(crate) async fn index_checked(connection: &mut PgConnection, remote_id: i64)
     Ok(())
 }
 
-/// A page of what the last poll left out, after `after`; with its position.
-pub(crate) async fn left_out(
+/// At most `rows` things that the last poll left out, after the position `after`; each with its position.
+pub(crate) async fn left_out_page(
     connection: &mut PgConnection,
     remote_id: i64,
-    after: i32,
-    limit: i64,
+    after: Option<i32>,
+    rows: usize,
 ) -> Result<Vec<(i32, LeftOut)>, Failure> {
     let rows = sqlx::query!(
         "SELECT position, product, serial, item, reason, message FROM left_out
          WHERE remote_id = $1 AND position > $2 ORDER BY position LIMIT $3",
         remote_id,
-        after,
-        limit,
+        after.unwrap_or(-1),
+        i64::try_from(rows).unwrap_or(i64::MAX),
     )
     .fetch_all(connection)
     .await?;
@@ -435,7 +444,7 @@ pub(crate) async fn set_left_out(
     remote_id: i64,
     left_out: &[LeftOut],
 ) -> Result<(), Failure> {
-    let before = self::left_out(connection, remote_id, -1, i64::MAX).await?;
+    let before = left_out_page(connection, remote_id, None, usize::MAX).await?;
     if before.iter().map(|(_, left_out)| left_out).eq(left_out) {
         return Ok(());
     }

@@ -1,16 +1,19 @@
 //! What references may mean, in one round trip: images, each with the version that would be used
 //! of it and that version's files.
 
-use std::collections::BTreeMap;
-
 use rootstock_model::{
     Digest, ImageType,
     reference::{Candidate, Reference, ReferenceKind},
 };
 use rootstock_proto::{catalog::v1 as wire, convert};
-use sqlx::{PgConnection, types::Json};
+use sqlx::PgConnection;
+use time::OffsetDateTime;
 
-use super::{digest, image_type, images::ImageRow, wire_status};
+use super::{
+    digest, image_type,
+    images::{ImageRow, image_columns},
+    wire_status,
+};
 use crate::failure::Failure;
 
 /// Something that a reference may mean.
@@ -47,6 +50,71 @@ impl Asked {
     }
 }
 
+/// Postgres is to plan this once per connection: planning takes ten times as long as the rest. It keeps
+/// a plan only while that is no worse than one made for the arguments, and goes on comparing with what
+/// such plans cost when the catalog was smaller; so it must not see the arguments, and they stand in
+/// subqueries. What hangs on a reference or an image is looked up for each, by its key.
+const FIND: &str = concat!(
+    "WITH asked AS MATERIALIZED (
+         SELECT * FROM unnest((SELECT $1::text[]), (SELECT $2::text[]), (SELECT $3::text[]),
+                              (SELECT $4::bytea[]), (SELECT $5::bytea[]), (SELECT $6::integer[]))
+         WITH ORDINALITY AS asked (text, alias, architecture, first, last, version, position)
+     ), found AS MATERIALIZED (
+         SELECT a.position, a.version, meant.id, meant.kind, meant.pinned
+         FROM asked a CROSS JOIN LATERAL (
+             SELECT id, 0 AS kind, NULL::integer AS pinned FROM images WHERE id = a.text AND status <> 4
+             UNION ALL SELECT id, 1, NULL FROM images WHERE name = a.text AND status <> 4
+             UNION ALL SELECT image_id, 2, version FROM aliases WHERE name = a.text
+             UNION ALL SELECT image_id, 3, version FROM aliases WHERE name = a.alias AND architecture = a.architecture
+             UNION ALL (SELECT image_id, 4, number FROM versions
+                        WHERE fingerprint BETWEEN a.first AND a.last AND status <> 4
+                        LIMIT 20)
+             UNION ALL SELECT id, 5, NULL FROM images WHERE is_default AND a.text = ''
+         ) AS meant
+     )
+     SELECT f.position, f.kind, f.pinned, d.*, v.number, v.serial, v.label, v.status AS version_status,
+         v.error_message, v.fingerprint AS version_fingerprint, v.size_bytes, v.created_at AS version_created_at,
+         v.delisted_at, v.hidden, files.ftypes, files.digests, files.sizes
+     FROM found f
+     CROSS JOIN LATERAL (SELECT ",
+    image_columns!(),
+    " FROM image_details WHERE id = f.id AND status <> 4 LIMIT 1) AS d
+     LEFT JOIN LATERAL (
+         SELECT * FROM versions
+         WHERE image_id = d.id AND number = coalesce(f.version, f.pinned, d.newest_version) AND status <> 4
+         LIMIT 1
+     ) AS v ON true
+     LEFT JOIN LATERAL (
+         SELECT array_agg(ftype ORDER BY position) AS ftypes, array_agg(sha256 ORDER BY position) AS digests,
+             array_agg(size_bytes ORDER BY position) AS sizes
+         FROM artifacts WHERE version_id = v.id
+     ) AS files ON true
+     ORDER BY f.position, f.kind, d.id, v.number"
+);
+
+/// An image that a reference may mean, and the version of it.
+#[derive(sqlx::FromRow)]
+struct Row {
+    position: i64,
+    kind: i32,
+    pinned: Option<i32>,
+    #[sqlx(flatten)]
+    image: ImageRow,
+    number: Option<i32>,
+    serial: Option<String>,
+    label: Option<String>,
+    version_status: Option<i16>,
+    error_message: Option<String>,
+    version_fingerprint: Option<Vec<u8>>,
+    size_bytes: Option<i64>,
+    version_created_at: Option<OffsetDateTime>,
+    delisted_at: Option<OffsetDateTime>,
+    hidden: Option<bool>,
+    ftypes: Option<Vec<String>>,
+    digests: Option<Vec<Vec<u8>>>,
+    sizes: Option<Vec<i64>>,
+}
+
 /// Looks up what a reference may mean. Answers in the order of kind, image and number.
 pub(crate) async fn find(
     connection: &mut PgConnection,
@@ -57,13 +125,7 @@ pub(crate) async fn find(
     Ok(found.into_iter().flatten().collect())
 }
 
-/// Looks up what each of these may mean, in the order of kind, image and number.
-///
-/// Every resolve comes by here. Postgres is to plan it once per connection: planning takes ten times
-/// as long as the rest. It keeps a plan only while that is no worse than one made for the arguments,
-/// and goes on comparing with what such plans cost when the catalog was smaller; so it must not see
-/// the arguments, and they stand in subqueries. What hangs on a reference or an image is looked up for
-/// each, by its key.
+/// Looks up what each of these may mean, in the order of kind, image and number. Every resolve comes by here.
 pub(crate) async fn find_all(
     connection: &mut PgConnection,
     asked: &[Asked],
@@ -91,60 +153,15 @@ pub(crate) async fn find_all(
         .map(|asked| asked.fingerprints.as_ref().map(|(_, last)| &last.as_bytes()[..]))
         .collect();
     let versions: Vec<Option<i32>> = asked.iter().map(|asked| asked.version).collect();
-    let rows = sqlx::query!(
-        r#"WITH asked AS MATERIALIZED (
-               SELECT * FROM unnest((SELECT $1::text[]), (SELECT $2::text[]), (SELECT $3::text[]),
-                                    (SELECT $4::bytea[]), (SELECT $5::bytea[]), (SELECT $6::integer[]))
-               WITH ORDINALITY AS asked (text, alias, architecture, first, last, version, position)
-           ), found AS MATERIALIZED (
-               SELECT a.position, a.version, meant.id, meant.kind, meant.pinned
-               FROM asked a CROSS JOIN LATERAL (
-                   SELECT id, 0 AS kind, NULL::integer AS pinned FROM images WHERE id = a.text AND status <> 4
-                   UNION ALL SELECT id, 1, NULL FROM images WHERE name = a.text AND status <> 4
-                   UNION ALL SELECT image_id, 2, version FROM aliases WHERE name = a.text
-                   UNION ALL SELECT image_id, 3, version FROM aliases WHERE name = a.alias AND architecture = a.architecture
-                   UNION ALL (SELECT image_id, 4, number FROM versions
-                              WHERE fingerprint BETWEEN a.first AND a.last AND status <> 4
-                              LIMIT 20)
-                   UNION ALL SELECT id, 5, NULL FROM images WHERE is_default AND a.text = ''
-               ) AS meant
-           )
-                   SELECT f.position AS "position!", f.kind AS "kind!", f.pinned, d.id AS "id!", d.name AS "name!", d.type AS "image_type!",
-               d.architecture AS "architecture!", d.status AS "status!", d.is_default AS "is_default!",
-               d.immutable AS "immutable!", d.public AS "public!", d.cached AS "cached!",
-               d.source_product AS "source_product!",
-               d.properties AS "properties!: Json<BTreeMap<String, String>>", d.expires_at,
-               d.created_at AS "created_at!", d.version_count AS "version_count!", d.newest_version,
-               d.auto_update AS "auto_update!", d.origin_id, d.release AS "release!", d.hold_version,
-               d.hold_reason AS "hold_reason!", d.hold_until, d.held_at, d.generation AS "generation!",
-               d.last_used_at, d.remote, d.fingerprint, d.aliases AS "aliases!", d.used_by AS "used_by!",
-               v.number AS "number?", v.serial AS "serial?", v.label AS "label?", v.status AS "version_status?",
-               v.error_message AS "error_message?", v.fingerprint AS "version_fingerprint?",
-               v.size_bytes AS "size_bytes?", v.created_at AS "version_created_at?",
-               v.delisted_at AS "delisted_at?", v.hidden AS "hidden?",
-               files.ftypes AS "ftypes?", files.digests AS "digests?", files.sizes AS "sizes?"
-           FROM found f
-           CROSS JOIN LATERAL (SELECT * FROM image_details WHERE id = f.id AND status <> 4 LIMIT 1) AS d
-           LEFT JOIN LATERAL (
-               SELECT * FROM versions
-               WHERE image_id = d.id AND number = coalesce(f.version, f.pinned, d.newest_version) AND status <> 4
-               LIMIT 1
-           ) AS v ON true
-           LEFT JOIN LATERAL (
-               SELECT array_agg(ftype ORDER BY position) AS ftypes, array_agg(sha256 ORDER BY position) AS digests,
-                   array_agg(size_bytes ORDER BY position) AS sizes
-               FROM artifacts WHERE version_id = v.id
-           ) AS files ON true
-           ORDER BY f.position, f.kind, d.id, v.number"#,
-        &texts as &[&str],
-        &aliases as &[Option<&str>],
-        &architectures as &[Option<&str>],
-        &first as &[Option<&[u8]>],
-        &last as &[Option<&[u8]>],
-        &versions as &[Option<i32>],
-    )
-    .fetch_all(connection)
-    .await?;
+    let rows: Vec<Row> = sqlx::query_as(FIND)
+        .bind(texts)
+        .bind(aliases)
+        .bind(architectures)
+        .bind(first)
+        .bind(last)
+        .bind(versions)
+        .fetch_all(connection)
+        .await?;
     let mut found: Vec<Vec<Found>> = asked.iter().map(|_| vec![]).collect();
     for row in rows {
         let version = match row.number {
@@ -164,48 +181,18 @@ pub(crate) async fn find_all(
                 hidden: row.hidden.unwrap_or_default(),
             }),
         };
-        let image_type: ImageType = image_type(&row.image_type)?;
+        let image_type: ImageType = image_type(&row.image.image_type)?;
         let candidate = Candidate {
             kind: kind(row.kind)?,
             image_type,
-            architecture: row.architecture.parse().ok(),
-        };
-        let image = ImageRow {
-            id: row.id,
-            name: row.name,
-            image_type: row.image_type,
-            architecture: row.architecture,
-            status: row.status,
-            is_default: row.is_default,
-            immutable: row.immutable,
-            public: row.public,
-            cached: row.cached,
-            source_product: row.source_product,
-            properties: row.properties,
-            expires_at: row.expires_at,
-            created_at: row.created_at,
-            version_count: row.version_count,
-            newest_version: row.newest_version,
-            auto_update: row.auto_update,
-            origin_id: row.origin_id,
-            release: row.release,
-            hold_version: row.hold_version,
-            hold_reason: row.hold_reason,
-            hold_until: row.hold_until,
-            held_at: row.held_at,
-            generation: row.generation,
-            last_used_at: row.last_used_at,
-            remote: row.remote,
-            fingerprint: row.fingerprint,
-            aliases: row.aliases,
-            used_by: row.used_by,
+            architecture: row.image.architecture.parse().ok(),
         };
         let position = usize::try_from(row.position - 1).ok();
         let found = position.and_then(|position| found.get_mut(position));
         let found = found.ok_or_else(|| Failure::Corrupt("an answer to no question".to_owned()))?;
         found.push(Found {
             candidate,
-            image: image.into_wire()?,
+            image: row.image.into_wire()?,
             pinned: row.pinned,
             version,
         });

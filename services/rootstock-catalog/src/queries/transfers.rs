@@ -8,6 +8,7 @@ use sqlx::PgConnection;
 
 use super::{
     digest,
+    select::Select,
     work::{Lease, announce},
 };
 use crate::failure::Failure;
@@ -199,39 +200,33 @@ pub(crate) struct TransferRow {
     pub ftype: String,
 }
 
-/// A page of transfers in the order of their blobs, after `after`, that this remote or image wants.
-pub(crate) async fn list_transfers(
+/// At most `rows` transfers in the order of their blobs, after `after`, that this remote or image wants.
+pub(crate) async fn list(
     connection: &mut PgConnection,
     remote: Option<&str>,
     image_id: Option<&str>,
     after: &str,
-    limit: i64,
+    rows: usize,
 ) -> Result<Vec<TransferRow>, Failure> {
-    let rows = sqlx::query!(
-        r#"SELECT w.subject, w.done_bytes, w.worker, w.due_at, w.held, w.failed_attempts, w.last_error,
-                wanted.size_bytes AS "size_bytes!", wanted.name AS "image!", wanted.serial AS "serial!",
-                wanted.ftype AS "ftype!"
-           FROM work w
-           CROSS JOIN LATERAL (
-               SELECT a.size_bytes, i.name, v.serial, a.ftype
-               FROM artifacts a
-               JOIN versions v ON v.id = a.version_id
-               JOIN images i ON i.id = v.image_id
-               LEFT JOIN images o ON o.id = i.origin_id
-               LEFT JOIN remotes r ON r.id = coalesce(i.remote_id, o.remote_id)
-               WHERE a.sha256 = decode(w.subject, 'hex') AND v.status IN (-1, 6)
-                 AND ($2::text IS NULL OR r.name = $2) AND ($3::text IS NULL OR i.id = $3)
-               ORDER BY v.id LIMIT 1
-           ) AS wanted
-           WHERE w.kind = $1 AND w.subject > $4 ORDER BY w.subject LIMIT $5"#,
-        WorkKind::Transfer as i16,
-        remote,
-        image_id,
-        after,
-        limit,
+    let select = Select::new(
+        "SELECT w.subject, w.done_bytes, w.worker, w.due_at, w.held, w.failed_attempts, w.last_error,
+             wanted.size_bytes, wanted.name AS image, wanted.serial, wanted.ftype
+         FROM work w
+         CROSS JOIN LATERAL (
+             SELECT a.size_bytes, i.name, v.serial, a.ftype
+             FROM artifacts a
+             JOIN versions v ON v.id = a.version_id
+             JOIN images i ON i.id = v.image_id
+             LEFT JOIN images o ON o.id = i.origin_id
+             LEFT JOIN remotes r ON r.id = coalesce(i.remote_id, o.remote_id)
+             WHERE a.sha256 = decode(w.subject, 'hex') AND v.status IN (-1, 6)",
     )
-    .fetch_all(connection)
-    .await?;
+    .and(" AND r.name = ", remote, "")
+    .and(" AND i.id = ", image_id, "")
+    .text(" ORDER BY v.id LIMIT 1) AS wanted WHERE w.kind = ")
+    .bind(WorkKind::Transfer as i16, " AND w.subject > ")
+    .bind(after, " ORDER BY w.subject");
+    let rows: Vec<Row> = select.fetch(connection, rows).await?;
     let blob = |subject: &str| -> Result<Digest, Failure> {
         subject
             .parse()
@@ -258,6 +253,21 @@ pub(crate) async fn list_transfers(
             })
         })
         .collect()
+}
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    subject: String,
+    done_bytes: i64,
+    worker: Option<String>,
+    due_at: Option<time::OffsetDateTime>,
+    held: bool,
+    failed_attempts: i32,
+    last_error: String,
+    size_bytes: i64,
+    image: String,
+    serial: String,
+    ftype: String,
 }
 
 /// A place where a blob can be had.

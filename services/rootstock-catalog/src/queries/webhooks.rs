@@ -104,12 +104,13 @@ pub(crate) async fn by_id(connection: &mut PgConnection, id: i64) -> Result<Opti
     Ok(row.map(Into::into))
 }
 
-/// A page of webhooks in the order of their names, after `after`.
-pub(crate) async fn page(
+/// At most `rows` webhooks in the order of their names, after `after`.
+pub(crate) async fn list(
     connection: &mut PgConnection,
     after: &str,
-    limit: i64,
+    rows: usize,
 ) -> Result<Vec<WebhookRow>, Failure> {
+    let limit = i64::try_from(rows).unwrap_or(i64::MAX);
     let rows = select_webhooks!("WHERE h.name > $1 ORDER BY h.name LIMIT $2", after, limit)
         .fetch_all(connection)
         .await?;

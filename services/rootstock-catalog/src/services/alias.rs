@@ -17,13 +17,14 @@ use crate::{
     Catalog,
     change::{self, Writer},
     failure::Failure,
+    page::{Page, PageStart},
     queries::{
         aliases::{self, Filter, Key, Target},
         images,
         resolve::Found,
         versions,
     },
-    request::{self, PageStart, find_version, image_type, required},
+    request::{self, find_version, image_type, required},
 };
 
 /// The service.
@@ -83,24 +84,23 @@ impl AliasService for Aliases {
 }
 
 async fn list(catalog: &Catalog, request: ListAliasesRequest) -> Result<ListAliasesResponse, Failure> {
-    let limit = request::page_size(request.page_size)?;
-    let start = PageStart::parse(&request.page_token, 3)?;
+    let mut page = Page::begin(request.page_size, PageStart::parse(&request.page_token, 3)?)?;
     let some = |text: String| (!text.is_empty()).then_some(text);
     let filter = Filter {
         image_id: some(request.image_id),
         name: some(request.name).map(|name| request::like_pattern(&name)),
     };
-    let after = (start.part(0), start.part(1), start.part(2));
     let mut connection = catalog.pool.acquire().await?;
-    let mut aliases = aliases::list(&mut connection, &filter, after, limit + 1).await?;
-    let more = request::has_next(&mut aliases, limit);
-    let next_page_token = match aliases.last().filter(|_| more) {
-        Some(last) => {
-            let last_type = image_type(last.r#type()).map_or("", ImageType::as_str);
-            PageStart::after(&[&last.name, last_type, &last.architecture])
-        }
-        None => String::new(),
-    };
+    while let Some(rows) = page.wants() {
+        let after = page.after();
+        let after = (after.part(0), after.part(1), after.part(2));
+        let aliases = aliases::list(&mut connection, &filter, after, rows).await?;
+        page.add(aliases, |alias| {
+            let image_type = image_type(alias.r#type()).map_or("", ImageType::as_str);
+            PageStart::of(&[&alias.name, image_type, &alias.architecture])
+        });
+    }
+    let (aliases, next_page_token) = page.end();
     Ok(ListAliasesResponse {
         aliases,
         next_page_token,

@@ -17,8 +17,9 @@ use crate::{
     Catalog,
     change::{self, Writer},
     failure::Failure,
+    page::{Page, PageStart},
     queries::{applications, images, resolve::Found, versions, versions::VersionRow},
-    request::{self, PageStart, find_version, image_type},
+    request::{find_version, image_type},
 };
 
 /// The service.
@@ -53,20 +54,7 @@ impl ApplicationService for Applications {
         request: Request<ListApplicationsRequest>,
     ) -> Result<Response<ListApplicationsResponse>, tonic::Status> {
         let request = request.into_inner();
-        let limit = request::page_size(request.page_size).map_err(Failure::from)?;
-        let start = PageStart::parse(&request.page_token, 1).map_err(Failure::from)?;
-        let image_id = Some(request.image_id.as_str()).filter(|id| !id.is_empty());
-        let mut connection = self.0.pool.acquire().await.map_err(Failure::from)?;
-        let mut found = applications::page(&mut connection, image_id, start.part(0), limit + 1).await?;
-        let more = request::has_next(&mut found, limit);
-        let last = found.last().filter(|_| more);
-        let next_page_token = last
-            .map(|last| PageStart::after(&[&last.name]))
-            .unwrap_or_default();
-        Ok(Response::new(ListApplicationsResponse {
-            applications: found,
-            next_page_token,
-        }))
+        Ok(Response::new(list(&self.0, request).await?))
     }
 
     async fn update_application(
@@ -92,6 +80,24 @@ async fn find(connection: &mut PgConnection, name: &str) -> Result<Option<Applic
     Ok(applications::by_names(connection, &[name.to_owned()])
         .await?
         .pop())
+}
+
+async fn list(
+    catalog: &Catalog,
+    request: ListApplicationsRequest,
+) -> Result<ListApplicationsResponse, Failure> {
+    let mut page = Page::begin(request.page_size, PageStart::parse(&request.page_token, 1)?)?;
+    let image_id = Some(request.image_id.as_str()).filter(|id| !id.is_empty());
+    let mut connection = catalog.pool.acquire().await?;
+    while let Some(rows) = page.wants() {
+        let found = applications::list(&mut connection, image_id, page.after().part(0), rows).await?;
+        page.add(found, |application| PageStart::of(&[&application.name]));
+    }
+    let (applications, next_page_token) = page.end();
+    Ok(ListApplicationsResponse {
+        applications,
+        next_page_token,
+    })
 }
 
 async fn by_name(connection: &mut PgConnection, name: &str) -> Result<Application, Failure> {

@@ -2,7 +2,6 @@
 
 use rootstock_model::Digest;
 use rootstock_proto::{
-    Error,
     catalog::v1::{
         BlobFilter, CollectBlobsRequest, CollectBlobsResponse, ListBlobsRequest, ListBlobsResponse,
         blob_service_server::BlobService,
@@ -15,15 +14,15 @@ use tonic::{Request, Response};
 use crate::{
     Catalog,
     failure::Failure,
+    page::{Page, PageStart, unknown_token},
     queries::{
         needs, settings,
         work::{self, STORE},
     },
-    request::{self, PageStart},
 };
 
 /// Blobs that a dry run shows.
-const SHOWN: i64 = 1000;
+const SHOWN: i32 = 1000;
 
 /// The service.
 pub(crate) struct Blobs(pub Catalog);
@@ -46,16 +45,8 @@ impl BlobService for Blobs {
 }
 
 async fn list(catalog: &Catalog, request: ListBlobsRequest) -> Result<ListBlobsResponse, Failure> {
-    let limit = request::page_size(request.page_size)?;
-    let start = PageStart::parse(&request.page_token, 1)?;
-    let after = match start.part(0) {
-        "" => None,
-        hex => {
-            let digest: Result<Digest, _> = hex.parse();
-            let unknown = |_| Error::invalid("page_token", "is none that was given out");
-            Some(digest.map_err(unknown)?)
-        }
-    };
+    let mut page = Page::begin(request.page_size, PageStart::parse(&request.page_token, 1)?)?;
+    let is_first = request.page_token.is_empty();
     let needed = match request.filter() {
         BlobFilter::Unspecified => None,
         BlobFilter::Needed => Some(true),
@@ -63,17 +54,19 @@ async fn list(catalog: &Catalog, request: ListBlobsRequest) -> Result<ListBlobsR
     };
     let mut connection = catalog.pool.acquire().await?;
     let grace = settings::load(&mut connection).await?.deletion_grace;
-    let key = after.as_ref().map_or(&[][..], |digest| digest.as_bytes());
-    let mut blobs = needs::page(&mut connection, needed, key, grace, limit + 1).await?;
-    let more = request::has_next(&mut blobs, limit);
-    let totals = match after {
-        None => Some(needs::totals(&mut connection, grace).await?),
-        Some(_) => None,
+    while let Some(rows) = page.wants() {
+        let after = match page.after().part(0) {
+            "" => None,
+            hex => Some(hex.parse::<Digest>().map_err(|_| unknown_token())?),
+        };
+        let blobs = needs::page(&mut connection, needed, after, grace, rows).await?;
+        page.add(blobs, |blob| PageStart::of(&[&blob.sha256]));
+    }
+    let totals = match is_first {
+        true => Some(needs::totals(&mut connection, grace).await?),
+        false => None,
     };
-    let next_page_token = blobs
-        .last()
-        .filter(|_| more)
-        .map_or_else(String::new, |blob| PageStart::after(&[&blob.sha256]));
+    let (blobs, next_page_token) = page.end();
     Ok(ListBlobsResponse {
         blobs,
         next_page_token,
@@ -85,7 +78,13 @@ async fn collect(catalog: &Catalog, request: CollectBlobsRequest) -> Result<Coll
     let mut connection = catalog.pool.acquire().await?;
     let grace = settings::load(&mut connection).await?.deletion_grace;
     let totals = needs::totals(&mut connection, grace).await?;
-    let blobs = needs::page(&mut connection, Some(false), &[], grace, SHOWN).await?;
+    let mut blobs = Page::begin(SHOWN, PageStart::default())?;
+    while let Some(rows) = blobs.wants() {
+        let after = blobs.after().part(0).parse().ok();
+        let unneeded = needs::page(&mut connection, Some(false), after, grace, rows).await?;
+        blobs.add(unneeded, |blob| PageStart::of(&[&blob.sha256]));
+    }
+    let (blobs, _) = blobs.end();
     if !request.dry_run {
         let traceparent = current_traceparent().unwrap_or_default();
         work::nudge(&mut connection, WorkKind::Collect, STORE, &traceparent).await?;

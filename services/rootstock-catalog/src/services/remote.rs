@@ -1,5 +1,6 @@
 //! `RemoteService`.
 
+mod list;
 mod update;
 
 use rootstock_model::{Id, Status};
@@ -28,7 +29,6 @@ use crate::{
         remotes::{self, RemoteRow},
         snapshots, sync_runs, transfers, versions, work,
     },
-    request::{self, PageStart},
 };
 
 /// The service.
@@ -79,23 +79,7 @@ impl RemoteService for Remotes {
         request: Request<ListRemotesRequest>,
     ) -> Result<Response<ListRemotesResponse>, tonic::Status> {
         let request = request.into_inner();
-        let limit = request::page_size(request.page_size).map_err(Failure::from)?;
-        let start = PageStart::parse(&request.page_token, 1).map_err(Failure::from)?;
-        let mut connection = self.0.pool.acquire().await.map_err(Failure::from)?;
-        let mut rows = remotes::page(&mut connection, start.part(0), limit + 1).await?;
-        let more = request::has_next(&mut rows, limit);
-        let next_page_token = rows
-            .last()
-            .filter(|_| more)
-            .map(|row| PageStart::after(&[&row.remote.name]));
-        let mut remotes = Vec::with_capacity(rows.len());
-        for row in rows {
-            remotes.push(with_status(&mut connection, row).await?);
-        }
-        Ok(Response::new(ListRemotesResponse {
-            remotes,
-            next_page_token: next_page_token.unwrap_or_default(),
-        }))
+        Ok(Response::new(list::remotes(&self.0, request).await?))
     }
 
     async fn delete_remote(
@@ -130,28 +114,7 @@ impl RemoteService for Remotes {
         request: Request<ListLeftOutRequest>,
     ) -> Result<Response<ListLeftOutResponse>, tonic::Status> {
         let request = request.into_inner();
-        let limit = request::page_size(request.page_size).map_err(Failure::from)?;
-        let start = PageStart::parse(&request.page_token, 1).map_err(Failure::from)?;
-        let after = match start.part(0) {
-            "" => -1,
-            position => position
-                .parse()
-                .map_err(|_| Failure::from(Error::invalid("page_token", "is none that was given out")))?,
-        };
-        let mut connection = self.0.pool.acquire().await.map_err(Failure::from)?;
-        let remote = by_name(&mut connection, &request.remote).await?;
-        let mut rows = remotes::left_out(&mut connection, remote.id, after, limit + 1).await?;
-        let more = request::has_next(&mut rows, limit);
-        let next_page_token = rows
-            .last()
-            .filter(|_| more)
-            .map(|(position, _)| position.to_string());
-        let left_out = rows.into_iter().map(|(_, left_out)| left_out.into()).collect();
-        let next_page_token = next_page_token.unwrap_or_default();
-        Ok(Response::new(ListLeftOutResponse {
-            left_out,
-            next_page_token,
-        }))
+        Ok(Response::new(list::left_out(&self.0, request).await?))
     }
 
     async fn list_transfers(
@@ -159,30 +122,7 @@ impl RemoteService for Remotes {
         request: Request<ListTransfersRequest>,
     ) -> Result<Response<ListTransfersResponse>, tonic::Status> {
         let request = request.into_inner();
-        let limit = request::page_size(request.page_size).map_err(Failure::from)?;
-        let start = PageStart::parse(&request.page_token, 1).map_err(Failure::from)?;
-        let some = |text: &'_ str| (!text.is_empty()).then(|| text.to_owned());
-        let (remote, image_id) = (some(&request.remote), some(&request.image_id));
-        let mut connection = self.0.pool.acquire().await.map_err(Failure::from)?;
-        let mut rows = transfers::list_transfers(
-            &mut connection,
-            remote.as_deref(),
-            image_id.as_deref(),
-            start.part(0),
-            limit + 1,
-        )
-        .await?;
-        let more = request::has_next(&mut rows, limit);
-        let next_page_token = rows
-            .last()
-            .filter(|_| more)
-            .map(|row| row.sha256.to_hex())
-            .unwrap_or_default();
-        let transfers = rows.into_iter().map(transfer).collect();
-        Ok(Response::new(ListTransfersResponse {
-            transfers,
-            next_page_token,
-        }))
+        Ok(Response::new(list::transfers(&self.0, request).await?))
     }
 }
 

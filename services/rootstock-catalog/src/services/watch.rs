@@ -248,7 +248,7 @@ impl Watcher {
         let mut after = String::new();
         while self.filter.wants_kind(ChangeKind::Application) {
             let mut connection = pool.acquire().await.map_err(Failure::from)?;
-            let mut rows = applications::page(&mut connection, None, &after, PAGE_ROWS).await?;
+            let mut rows = applications::page(&mut connection, &after, PAGE_ROWS).await?;
             drop(connection);
             let Some(last) = rows.last() else { break };
             after.clone_from(&last.name);

@@ -19,8 +19,8 @@ use crate::{
     Catalog,
     failure::Failure,
     feed,
+    page::{Page, PageStart},
     queries::webhooks::{self, WebhookRow},
-    request::{self, PageStart},
 };
 
 /// Bytes of a secret that is made up here.
@@ -55,17 +55,7 @@ impl WebhookService for Webhooks {
         request: Request<ListWebhooksRequest>,
     ) -> Result<Response<ListWebhooksResponse>, tonic::Status> {
         let request = request.into_inner();
-        let limit = request::page_size(request.page_size).map_err(Failure::from)?;
-        let start = PageStart::parse(&request.page_token, 1).map_err(Failure::from)?;
-        let mut connection = self.0.pool.acquire().await.map_err(Failure::from)?;
-        let mut rows = webhooks::page(&mut connection, start.part(0), limit + 1).await?;
-        let more = request::has_next(&mut rows, limit);
-        let last = rows.last().filter(|_| more);
-        let next_page_token = last.map(|row| PageStart::after(&[&row.webhook.name]));
-        Ok(Response::new(ListWebhooksResponse {
-            webhooks: rows.into_iter().map(without_secret).collect(),
-            next_page_token: next_page_token.unwrap_or_default(),
-        }))
+        Ok(Response::new(list(&self.0, request).await?))
     }
 
     async fn update_webhook(
@@ -91,6 +81,21 @@ impl WebhookService for Webhooks {
         let webhook = Some(ping(&self.0, &request.into_inner().name).await?);
         Ok(Response::new(TestWebhookResponse { webhook }))
     }
+}
+
+async fn list(catalog: &Catalog, request: ListWebhooksRequest) -> Result<ListWebhooksResponse, Failure> {
+    let mut page = Page::begin(request.page_size, PageStart::parse(&request.page_token, 1)?)?;
+    let mut connection = catalog.pool.acquire().await?;
+    while let Some(rows) = page.wants() {
+        let found = webhooks::list(&mut connection, page.after().part(0), rows).await?;
+        let found = found.into_iter().map(without_secret).collect();
+        page.add(found, |webhook: &wire::Webhook| PageStart::of(&[&webhook.name]));
+    }
+    let (webhooks, next_page_token) = page.end();
+    Ok(ListWebhooksResponse {
+        webhooks,
+        next_page_token,
+    })
 }
 
 fn without_secret(row: WebhookRow) -> wire::Webhook {

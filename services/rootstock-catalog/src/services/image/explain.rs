@@ -3,6 +3,7 @@
 use rootstock_model::{
     Status, duration,
     explain::{self, Transfers, VersionFacts},
+    limits::MAX_MESSAGE_BYTES,
     plan,
     settings::Settings,
 };
@@ -18,8 +19,9 @@ use time::format_description::well_known::Rfc3339;
 use crate::{
     Catalog,
     failure::Failure,
+    page::{self, Page, PageStart},
     queries::{
-        aliases::{self, Filter},
+        aliases,
         remotes::{self, RemoteRow},
         settings, transfers,
         versions::{self, VersionRow},
@@ -30,7 +32,9 @@ use crate::{
 };
 
 /// Pins and transfers of one image that are told at most.
-const MAX_ROWS: i64 = 1000;
+const MAX_ROWS: i32 = 1000;
+/// Bytes of each of the lists in the answer: together they are one message.
+const MAX_PART_BYTES: usize = MAX_MESSAGE_BYTES / 4;
 
 pub(super) async fn explain(
     catalog: &Catalog,
@@ -48,16 +52,18 @@ pub(super) async fn explain(
         )
     });
     let ignored = versions::ignored_of_image(&mut connection, &image.id).await?;
-    let transfers: Vec<_> = transfers::list_transfers(&mut connection, None, Some(&image.id), "", MAX_ROWS)
-        .await?
-        .into_iter()
-        .map(remote::transfer)
-        .collect();
-    let filter = Filter {
-        image_id: Some(image.id.clone()),
-        name: None,
-    };
-    let aliases = aliases::list(&mut connection, &filter, ("", "", ""), MAX_ROWS).await?;
+    let mut transfers = Page::begin(MAX_ROWS, PageStart::default())?;
+    while let Some(rows) = transfers.wants() {
+        let after = transfers.after().part(0);
+        let found = transfers::list(&mut connection, None, Some(&image.id), after, rows).await?;
+        let found = found.into_iter().map(remote::transfer).collect();
+        transfers.add(found, |transfer: &wire::Transfer| {
+            PageStart::of(&[&transfer.sha256])
+        });
+    }
+    let (mut transfers, _) = transfers.end();
+    page::cut(&mut transfers, MAX_PART_BYTES);
+    let aliases = aliases::pinned_of_image(&mut connection, &image.id, MAX_ROWS.into()).await?;
     let source = image.source.clone().unwrap_or_default();
     let remote = match source.remote.as_str() {
         "" => None,
@@ -67,6 +73,7 @@ pub(super) async fn explain(
     if let Some(remote) = &remote {
         remote_status = Some(remotes::status(&mut connection, remote.id).await?);
         left_out = remotes::left_out_of_product(&mut connection, remote.id, &source.product).await?;
+        page::cut(&mut left_out, MAX_PART_BYTES);
     }
     let next_check_at = match follows_by_checks(&image, remote.as_ref()) {
         true => work::next_due_at(&mut connection, WorkKind::AutoUpdate).await?,

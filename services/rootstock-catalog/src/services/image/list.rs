@@ -1,37 +1,38 @@
 //! `ListImages`.
 
 use rootstock_model::{ImageType, Status};
-use rootstock_proto::catalog::v1::{ListImagesRequest, ListImagesResponse};
+use rootstock_proto::catalog::v1::{Image, ListImagesRequest, ListImagesResponse};
 
 use crate::{
     Catalog,
     failure::Failure,
+    page::{Page, PageStart},
     queries::images::{self, Filter},
-    request::{self, PageStart, image_type},
+    request::{self, image_type},
 };
 
 pub(super) async fn list(
     catalog: &Catalog,
     request: ListImagesRequest,
 ) -> Result<ListImagesResponse, Failure> {
-    let limit = request::page_size(request.page_size)?;
-    let start = PageStart::parse(&request.page_token, 2)?;
+    let mut page = Page::begin(request.page_size, PageStart::parse(&request.page_token, 2)?)?;
     let filter = filter(request)?;
     let mut connection = catalog.pool.acquire().await?;
-    let after = (start.part(0), start.part(1));
-    let mut images = images::list(&mut connection, &filter, after, limit + 1).await?;
-    let more = request::has_next(&mut images, limit);
-    let next_page_token = match images.last().filter(|_| more) {
-        Some(last) => {
-            let last_type = image_type(last.r#type()).map_or("", ImageType::as_str);
-            PageStart::after(&[&last.name, last_type])
-        }
-        None => String::new(),
-    };
+    while let Some(rows) = page.wants() {
+        let after = (page.after().part(0), page.after().part(1));
+        let images = images::list(&mut connection, &filter, after, rows).await?;
+        page.add(images, key);
+    }
+    let (images, next_page_token) = page.end();
     Ok(ListImagesResponse {
         images,
         next_page_token,
     })
+}
+
+fn key(image: &Image) -> PageStart {
+    let image_type = image_type(image.r#type()).map_or("", ImageType::as_str);
+    PageStart::of(&[&image.name, image_type])
 }
 
 fn filter(request: ListImagesRequest) -> Result<Filter, Failure> {

@@ -35,6 +35,10 @@ fn rules() -> Vec<(&'static str, Vec<&'static str>)> {
             [vec!["tonic", "sqlx", "rootstock-proto"], SERVICES.to_vec()].concat(),
         ),
         (
+            "libs/rootstock-cli",
+            [vec!["sqlx", "rootstock-blobs", "rootstock"], SERVICES.to_vec()].concat(),
+        ),
+        (
             "services/rootstock-catalog",
             [
                 vec!["object_store", "reqwest", "rootstock-blobs"],

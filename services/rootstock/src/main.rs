@@ -1,7 +1,7 @@
-//! The executable; everything is in the library.
+//! The executable; everything is in the libraries.
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    rootstock::cli::main()
+    rootstock::commands::main()
 }

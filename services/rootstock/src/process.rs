@@ -135,13 +135,15 @@ impl Process {
 }
 
 /// Runs a process: `begin` starts its services, and then it goes on until it is asked to end
-/// (SIGTERM, SIGINT, SIGHUP) or a service breaks. A second signal ends it at once.
+/// (SIGTERM, SIGINT, SIGHUP) or a service breaks. A second signal ends it at once. Once everything is
+/// ready, `announce` gets the text that says so: the addresses, a line each, and what services add.
 ///
 /// # Errors
 /// See [`Error`]. Everything has been ended by then.
 pub async fn run(
     config: &Config,
     name: &'static str,
+    announce: impl FnOnce(&str),
     begin: impl AsyncFnOnce(&mut Process) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let asked = Shutdown::new();
@@ -164,7 +166,16 @@ pub async fn run(
         notes: String::new(),
         last_rites,
     };
-    let outcome = live(&mut process, config, &telemetry, &mut admin, &asked, begin).await;
+    let outcome = live(
+        &mut process,
+        config,
+        &telemetry,
+        &mut admin,
+        &asked,
+        announce,
+        begin,
+    )
+    .await;
     // Not ready any more, whatever ended it.
     asked.trigger();
     for stage in process.stages.into_iter().rev() {
@@ -185,6 +196,7 @@ async fn live(
     telemetry: &Telemetry,
     admin: &mut Tasks,
     asked: &Shutdown,
+    announce: impl FnOnce(&str),
     begin: impl AsyncFnOnce(&mut Process) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let (listener, address) = listen("admin_listen", config.admin_listen).await?;
@@ -202,8 +214,7 @@ async fn live(
     let greeting = format!("{}{}", process.addresses.concat(), process.notes);
     let greet = async {
         if readiness.wait_ready().await {
-            // Whoever started us may not care for it.
-            let _ = crate::cli::print(&greeting);
+            announce(&greeting);
         }
         std::future::pending::<Infallible>().await
     };

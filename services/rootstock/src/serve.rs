@@ -23,8 +23,8 @@ use crate::{
 ///
 /// # Errors
 /// See [`Error`].
-pub async fn catalog(config: Config) -> Result<(), Error> {
-    process::run(&config, "rootstock-catalog", async |process| {
+pub async fn catalog(config: Config, announce: impl FnOnce(&str)) -> Result<(), Error> {
+    process::run(&config, "rootstock-catalog", announce, async |process| {
         let listener = process.listen("grpc_listen", config.grpc_listen, "grpc").await?;
         start_catalog(process, config.catalog.clone(), listener);
         Ok(())
@@ -36,8 +36,8 @@ pub async fn catalog(config: Config) -> Result<(), Error> {
 ///
 /// # Errors
 /// See [`Error`].
-pub async fn sync(config: Config) -> Result<(), Error> {
-    process::run(&config, "rootstock-sync", async |process| {
+pub async fn sync(config: Config, announce: impl FnOnce(&str)) -> Result<(), Error> {
+    process::run(&config, "rootstock-sync", announce, async |process| {
         let blobs = open_blobs(&config, &config.data_dir).await?;
         start_sync(process, config.sync.clone(), blobs)
     })
@@ -48,8 +48,8 @@ pub async fn sync(config: Config) -> Result<(), Error> {
 ///
 /// # Errors
 /// See [`Error`].
-pub async fn gateway(config: Config) -> Result<(), Error> {
-    process::run(&config, "rootstock-gateway", async |process| {
+pub async fn gateway(config: Config, announce: impl FnOnce(&str)) -> Result<(), Error> {
+    process::run(&config, "rootstock-gateway", announce, async |process| {
         let grpc = process.listen("grpc_listen", config.grpc_listen, "grpc").await?;
         let http = process.listen("http_listen", config.http_listen, "https").await?;
         let blobs = open_blobs(&config, &config.data_dir).await?;

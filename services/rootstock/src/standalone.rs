@@ -30,9 +30,9 @@ use crate::{
 ///
 /// # Errors
 /// See [`Error`].
-pub async fn run(config: Config) -> Result<(), Error> {
+pub async fn run(config: Config, announce: impl FnOnce(&str)) -> Result<(), Error> {
     let data = DataDirectory::take(&config.data_dir).map_err(anyhow::Error::from)?;
-    process::run(&config, "rootstock", async |process| {
+    process::run(&config, "rootstock", announce, async |process| {
         begin(process, &config, &data).await
     })
     .await

@@ -1,0 +1,73 @@
+//! The commands, by noun and verb.
+
+mod application;
+mod blob;
+mod image;
+mod lint;
+mod man;
+mod remote;
+mod setting;
+mod transfer;
+mod watch;
+mod webhook;
+
+use clap::CommandFactory as _;
+
+use crate::{Cli, Failure, ProcessCommand, block_on, client::ClientArgs, completion::CompletionArgs};
+
+/// Everything that can be typed after `rootstock`.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command<P: ProcessCommand> {
+    #[command(flatten)]
+    Process(P),
+    Image(image::ImageArgs),
+    Remote(remote::RemoteArgs),
+    Application(application::ApplicationArgs),
+    Config(setting::ConfigArgs),
+    Blob(blob::BlobArgs),
+    Transfer(transfer::TransferArgs),
+    Watch(watch::WatchArgs),
+    Webhook(webhook::WebhookArgs),
+    Lint(lint::LintArgs),
+    Completion(CompletionArgs),
+    Man(man::ManArgs),
+}
+
+impl<P: ProcessCommand> Command<P> {
+    /// Which of the global flags about servers and output it ignores.
+    pub(crate) fn ignored_flags(&self) -> &'static [&'static str] {
+        match self {
+            Self::Process(_) | Self::Completion(_) | Self::Man(_) => &["server", "server_ca", "format"],
+            Self::Lint(_) => &["server", "server_ca"],
+            Self::Image(_)
+            | Self::Remote(_)
+            | Self::Application(_)
+            | Self::Config(_)
+            | Self::Blob(_)
+            | Self::Transfer(_)
+            | Self::Watch(_)
+            | Self::Webhook(_) => &[],
+        }
+    }
+
+    /// Runs it.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub(crate) fn run(self, client: &ClientArgs) -> Result<(), Failure> {
+        match self {
+            Self::Process(command) => command.run(),
+            Self::Image(args) => block_on(args.run(client)),
+            Self::Remote(args) => block_on(args.run(client)),
+            Self::Application(args) => block_on(args.run(client)),
+            Self::Config(args) => block_on(args.run(client)),
+            Self::Blob(args) => block_on(args.run(client)),
+            Self::Transfer(args) => block_on(args.run(client)),
+            Self::Watch(args) => block_on(args.run(client)),
+            Self::Webhook(args) => block_on(args.run(client)),
+            Self::Lint(args) => block_on(args.run(client.format)),
+            Self::Completion(args) => args.run(),
+            Self::Man(args) => args.run(Cli::<P>::command()),
+        }
+    }
+}

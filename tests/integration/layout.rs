@@ -1,6 +1,10 @@
 //! The rules of the tree: what no crate may name, whatever is convenient.
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use rootstock_tests::tools::repository_root;
 
@@ -74,16 +78,23 @@ fn dependencies(manifest: &Path) -> BTreeSet<String> {
         .collect()
 }
 
-/// Every file of Rust below a directory.
-fn sources(directory: &Path, found: &mut Vec<String>) {
+/// Every file of Rust below a directory, with its text.
+fn sources(directory: &Path, found: &mut Vec<(PathBuf, String)>) {
     for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
             sources(&path, found);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
-            found.push(fs::read_to_string(&path).unwrap());
+            let text = fs::read_to_string(&path).unwrap();
+            found.push((path, text));
         }
     }
+}
+
+/// Whether a line of Rust or SQL writes the column `work.due_at`.
+fn writes_due_at(line: &str) -> bool {
+    let assigns = line.contains("due_at = ") && !line.contains("let due_at");
+    assigns || line.contains("INSERT INTO work ")
 }
 
 #[test]
@@ -109,7 +120,7 @@ fn the_command_line_does_not_name_the_sync_service() {
     let mut found = vec![];
     sources(&repository_root().join("services/rootstock/src/cli"), &mut found);
     assert!(found.len() > 50);
-    for source in found {
+    for (_, source) in found {
         assert!(!source.contains("rootstock_sync"), "{source}");
     }
 }
@@ -119,7 +130,7 @@ fn the_runtime_knows_nothing_about_images() {
     let mut found = vec![];
     sources(&repository_root().join("libs/rootstock-runtime/src"), &mut found);
     assert!(found.len() > 5);
-    for source in found {
+    for (_, source) in found {
         let code = source.lines().filter(|line| !line.trim_start().starts_with("//"));
         for line in code {
             assert!(
@@ -178,5 +189,35 @@ fn no_module_of_the_unit_of_work_names_one_that_stands_on_it() {
                 "change/{module}.rs names {other}, which is not below it"
             );
         }
+    }
+}
+
+/// Functions of `schedule.rs` that only put work off: no claim that waits need hear of it.
+const PUT_OFF: [&str; 4] = ["claim_due", "extend_leases", "unschedule_poll", "claim_upload"];
+
+#[test]
+fn only_the_schedule_writes_due_times_and_it_announces_what_falls_due() {
+    let mut found = vec![];
+    sources(
+        &repository_root().join("services/rootstock-catalog/src"),
+        &mut found,
+    );
+    let is_schedule = |path: &Path| path.ends_with("work/schedule.rs");
+    for (path, source) in found.iter().filter(|(path, _)| !is_schedule(path)) {
+        let writing = source.lines().find(|line| writes_due_at(line));
+        assert_eq!(writing, None, "{} writes work.due_at", path.display());
+    }
+    let (_, schedule) = found.iter().find(|(path, _)| is_schedule(path)).unwrap();
+    let functions = schedule.split("async fn ").skip(1);
+    let writing: Vec<&str> = functions
+        .filter(|function| function.lines().any(writes_due_at))
+        .collect();
+    assert!(writing.len() > PUT_OFF.len(), "the schedule was misread");
+    for function in writing {
+        let name = function.split('(').next().unwrap();
+        assert!(
+            PUT_OFF.contains(&name) || function.contains("announce("),
+            "{name} makes work due and announces nothing"
+        );
     }
 }

@@ -6,6 +6,9 @@ use rootstock_model::duration;
 use rootstock_runtime::config::{Problems, Secret, Validate};
 use serde::{Deserialize, Serialize};
 
+/// Uploads that no client goes on with for so long are abandoned.
+pub(crate) const UPLOAD_ABANDONED_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// The section `catalog`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -16,11 +16,11 @@ use rootstock_runtime::{Shutdown, health::Component};
 use sqlx::{PgPool, postgres::PgListener};
 use tokio::sync::watch;
 
-use crate::{failure::Failure, metrics};
+use crate::{failure::Failure, metrics, work::claim::Announcements};
 
 /// Postgres channel that says: the log grew.
 pub(crate) const CHANGES_CHANNEL: &str = "rootstock_changes";
-/// Postgres channel that says: work may be due.
+/// Postgres channel that says: work of the kinds in the payload may be due.
 pub(crate) const WORK_CHANNEL: &str = "rootstock_work";
 
 const RING_CHANGES: usize = 16_384;
@@ -80,7 +80,7 @@ pub(crate) struct Feed {
     pool: PgPool,
     ring: RwLock<VecDeque<LoggedChange>>,
     head: watch::Sender<i64>,
-    work: watch::Sender<u64>,
+    work: watch::Sender<Announcements>,
 }
 
 impl Feed {
@@ -91,7 +91,7 @@ impl Feed {
             pool,
             ring: RwLock::new(VecDeque::new()),
             head: watch::Sender::new(head),
-            work: watch::Sender::new(0),
+            work: watch::Sender::default(),
         })
     }
 
@@ -101,7 +101,7 @@ impl Feed {
     }
 
     /// Changes whenever work may have become due.
-    pub(crate) fn work(&self) -> watch::Receiver<u64> {
+    pub(crate) fn work(&self) -> watch::Receiver<Announcements> {
         self.work.subscribe()
     }
 
@@ -149,16 +149,18 @@ impl Feed {
         listener.listen_all([CHANGES_CHANNEL, WORK_CHANNEL]).await?;
         component.ready();
         // What was announced while nobody listened.
-        self.work.send_modify(|count| *count += 1);
+        self.work.send_modify(Announcements::count_any);
         metrics::revision(*self.head.borrow());
         loop {
             self.advance().await?;
             metrics::connections(&self.pool);
             // Without a word for so long, the log is looked at all the same.
-            if let Ok(notification) = tokio::time::timeout(LOOK_INTERVAL, listener.try_recv()).await
-                && notification?.ok_or_else(connection_lost)?.channel() == WORK_CHANNEL
-            {
-                self.work.send_modify(|count| *count += 1);
+            if let Ok(notification) = tokio::time::timeout(LOOK_INTERVAL, listener.try_recv()).await {
+                let notification = notification?.ok_or_else(connection_lost)?;
+                if notification.channel() == WORK_CHANNEL {
+                    self.work
+                        .send_modify(|announcements| announcements.count(notification.payload()));
+                }
             }
         }
     }

@@ -23,6 +23,7 @@ mod retry;
 mod services;
 mod snapshot;
 mod uses;
+mod work;
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 

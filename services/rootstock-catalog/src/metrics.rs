@@ -15,8 +15,9 @@
 //! gRPC calls count under `rootstock_grpc_server_*`, as in every process.
 
 use metrics::{counter, describe_counter, describe_gauge, gauge};
-use rootstock_proto::sync::v1::WorkKind;
 use sqlx::PgPool;
+
+use crate::work::Kind;
 
 /// Describes the metrics.
 pub(crate) fn describe() {
@@ -87,13 +88,13 @@ pub(crate) fn removed(blobs: usize) {
 }
 
 /// Work was given to a worker.
-pub(crate) fn claimed(kind: i16) {
-    counter!("rootstock_catalog_work_claimed_total", "kind" => label(kind)).increment(1);
+pub(crate) fn claimed(kind: Kind) {
+    counter!("rootstock_catalog_work_claimed_total", "kind" => kind.label()).increment(1);
 }
 
 /// A worker told of a failure.
-pub(crate) fn failed(kind: i16) {
-    counter!("rootstock_catalog_work_failed_total", "kind" => label(kind)).increment(1);
+pub(crate) fn failed(kind: Kind) {
+    counter!("rootstock_catalog_work_failed_total", "kind" => kind.label()).increment(1);
 }
 
 /// Counts a watch as open while it lives.
@@ -109,20 +110,5 @@ impl OpenWatch {
 impl Drop for OpenWatch {
     fn drop(&mut self) {
         gauge!("rootstock_catalog_watchers").decrement(1);
-    }
-}
-
-fn label(kind: i16) -> &'static str {
-    match WorkKind::try_from(i32::from(kind)) {
-        Ok(WorkKind::Poll) => "poll",
-        Ok(WorkKind::Transfer) => "transfer",
-        Ok(WorkKind::Verify) => "verify",
-        Ok(WorkKind::Sweep) => "sweep",
-        Ok(WorkKind::AutoUpdate) => "auto-update",
-        Ok(WorkKind::Expire) => "expire",
-        Ok(WorkKind::Collect) => "collect",
-        Ok(WorkKind::Deliver) => "deliver",
-        Ok(WorkKind::Upload) => "upload",
-        Ok(WorkKind::Unspecified) | Err(_) => "unknown",
     }
 }

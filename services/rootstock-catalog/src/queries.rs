@@ -21,7 +21,8 @@ pub(crate) mod uploads;
 pub(crate) mod uses;
 pub(crate) mod versions;
 pub(crate) mod webhooks;
-pub(crate) mod work;
+
+use std::time::Duration;
 
 pub(crate) use self::select::MAX_BATCH;
 
@@ -29,6 +30,11 @@ use rootstock_model::{Digest, ImageType, Status};
 use rootstock_proto::catalog::v1 as wire;
 
 use crate::failure::Failure;
+
+/// The parameter for a duration, in milliseconds.
+pub(crate) fn interval_ms(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1000.0
+}
 
 /// The digest of a column.
 pub(crate) fn digest(bytes: &[u8]) -> Result<Digest, Failure> {

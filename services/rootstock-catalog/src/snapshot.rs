@@ -17,7 +17,7 @@ use rootstock_proto::{
     Error, ResourceKind,
     catalog::v1::{self as wire, ChangeOperation},
     convert,
-    sync::v1::{Document, WorkKind},
+    sync::v1::Document,
 };
 
 use crate::{
@@ -31,9 +31,9 @@ use crate::{
         snapshots::{self, KnownRows, NewImageRow, NewVersionRow},
         sync_runs::{self, PlanRun, PlanTarget},
         transfers, versions,
-        work::{self, Lease},
     },
     retry,
+    work::{Kind, Lease, LeaseGuard, Subject, lease::fence_kind, schedule},
 };
 
 /// What a worker submitted.
@@ -53,18 +53,17 @@ pub(crate) struct Recorded {
 /// Records a submission, or, when only a plan was asked for, the plan.
 pub(crate) async fn submit(catalog: &Catalog, submission: Submission) -> Result<Recorded, Failure> {
     let mut writer = Writer::begin(&catalog.pool).await?;
-    let held = work::fence(writer.connection(), submission.lease).await?;
-    if held.kind != WorkKind::Poll as i16 {
-        return Err(Error::invalid("header.lease", "is not that of a poll").into());
-    }
-    if let Some(run) = sync_runs::plan_run(writer.connection(), &held.subject).await? {
+    let guard = fence_kind(writer.connection(), submission.lease, Kind::Poll).await?;
+    if let Subject::PlanRun(id) = &guard.subject {
+        let run = sync_runs::plan_run(writer.connection(), id).await?;
+        let run = run.ok_or_else(|| Error::not_found(ResourceKind::SyncRun, id))?;
         let outcome = plan_only(&mut writer, run, &submission.snapshot).await?;
-        sync_runs::finish_plan(writer.connection(), &held.subject, &outcome).await?;
-        work::remove(writer.connection(), submission.lease.work_id).await?;
+        sync_runs::finish_plan(writer.connection(), id, &outcome).await?;
+        schedule::remove(writer.connection(), guard.lease.work_id).await?;
         change::commit(writer).await?;
         return Ok(Recorded::default());
     }
-    let remote_id = subject_remote(&held.subject)?;
+    let remote_id = guard.subject.remote()?;
     let remote = remote_by_id(&mut writer, remote_id).await?;
     let settings = settings::load(writer.connection()).await?;
     let runs = sync_runs::wanted(writer.connection(), remote_id, submission.lease.epoch).await?;
@@ -73,11 +72,11 @@ pub(crate) async fn submit(catalog: &Catalog, submission: Submission) -> Result<
     let plan = match outcome {
         Ok(plan) => plan,
         Err(refused) => {
-            let failures = u32::try_from(held.failed_attempts).unwrap_or(0).saturating_add(1);
+            let failures = guard.failed_attempts.saturating_add(1);
             let delay = catalog.retry.delay(failures, Duration::ZERO, rand::random());
             let error = refused.to_string();
             tracing::warn!(remote.name = remote.remote.name, error, "index refused");
-            poll_failed(&mut writer, submission.lease, remote_id, &error, delay).await?;
+            poll_failed(&mut writer, &guard, remote_id, &error, delay).await?;
             change::commit(writer).await?;
             return Ok(Recorded::default());
         }
@@ -91,7 +90,7 @@ pub(crate) async fn submit(catalog: &Catalog, submission: Submission) -> Result<
     let documents = document_columns(&submission.documents)?;
     remotes::set_documents(writer.connection(), remote_id, &documents).await?;
     remotes::index_checked(writer.connection(), remote_id).await?;
-    poll_succeeded(&mut writer, submission.lease, &remote, &settings, message).await?;
+    poll_succeeded(&mut writer, &guard, &remote, &settings, message).await?;
     change::commit(writer).await?;
     tracing::info!(
         remote.name = remote.remote.name,
@@ -136,18 +135,18 @@ async fn plan_only(
 /// Ends a poll that went well, and has the next one done in time.
 pub(crate) async fn poll_succeeded(
     writer: &mut Writer,
-    lease: Lease,
+    guard: &LeaseGuard,
     remote: &RemoteRow,
     settings: &Settings,
     plan: wire::Plan,
 ) -> Result<(), Failure> {
     remotes::record_poll(writer.connection(), remote.id, "").await?;
-    let more = sync_runs::finish(writer.connection(), remote.id, lease.epoch, &Ok(plan)).await?;
+    let more = sync_runs::finish(writer.connection(), remote.id, guard.lease.epoch, &Ok(plan)).await?;
     let delay = match more {
         true => Duration::ZERO,
         false => retry::next_poll(update_interval(&remote.remote, settings), rand::random()),
     };
-    work::again_after(writer.connection(), lease.work_id, delay).await?;
+    schedule::again_after(writer.connection(), guard, delay).await?;
     rest_if_disabled(writer, &remote.remote, remote.id, more).await
 }
 
@@ -159,7 +158,7 @@ async fn rest_if_disabled(
     more: bool,
 ) -> Result<(), Failure> {
     match remote.disabled && !more {
-        true => work::park_poll(writer.connection(), remote_id).await,
+        true => schedule::unschedule_poll(writer.connection(), remote_id).await,
         false => Ok(()),
     }
 }
@@ -167,25 +166,18 @@ async fn rest_if_disabled(
 /// Ends a poll that failed.
 pub(crate) async fn poll_failed(
     writer: &mut Writer,
-    lease: Lease,
+    guard: &LeaseGuard,
     remote_id: i64,
     error: &str,
     delay: Duration,
 ) -> Result<(), Failure> {
     remotes::record_poll(writer.connection(), remote_id, error).await?;
     let failed = Err(error.to_owned());
-    let more = sync_runs::finish(writer.connection(), remote_id, lease.epoch, &failed).await?;
+    let more = sync_runs::finish(writer.connection(), remote_id, guard.lease.epoch, &failed).await?;
     let delay = if more { Duration::ZERO } else { delay };
-    work::fail(writer.connection(), lease.work_id, error, Some(delay)).await?;
+    schedule::fail(writer.connection(), guard, error, Some(delay)).await?;
     let remote = remote_by_id(writer, remote_id).await?.remote;
     rest_if_disabled(writer, &remote, remote_id, more).await
-}
-
-/// The remote of a poll's subject.
-pub(crate) fn subject_remote(subject: &str) -> Result<i64, Failure> {
-    subject
-        .parse()
-        .map_err(|_| Failure::Corrupt(format!("poll of {subject:?}")))
 }
 
 /// The remote of a row, or `NOT_FOUND` when it was removed meanwhile.

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use rootstock_proto::{
     Error,
+    catalog::v1::SyncRemoteRequest,
     sync::v1::{
-        FinishPollRequest, HeartbeatRequest, Lease, ReleaseRequest, SaveJournalRequest, WorkKind,
-        WorkProgress,
+        FailRequest, FinishPollRequest, HeartbeatRequest, Lease, ReleaseRequest, SaveJournalRequest, Work,
+        WorkKind, WorkProgress,
     },
 };
 use rootstock_tests::{
@@ -138,6 +139,58 @@ async fn many_workers_share_the_work_without_overlap() {
     ids.dedup();
     assert_eq!(ids.len(), 40);
     assert!(ids.iter().all(|lease| lease.epoch == 1));
+}
+
+/// Claims a poll with the longest wait, and meanwhile does what makes one due. Fails when the claim sleeps to
+/// its own limit of 20 s, or to the end of the lease that it saw.
+async fn claim_while(catalog: &TestCatalog, makes_due: impl Future<Output = ()>) -> Work {
+    let claim = catalog.claim_now(WorkKind::Poll, Duration::from_secs(20));
+    let soon = tokio::time::timeout(Duration::from_secs(15), claim);
+    let (claimed, ()) = tokio::join!(soon, async {
+        // The claim is to be asleep by then; were it not, it would find the work at once.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        makes_due.await;
+    });
+    claimed
+        .expect("the waiting claim slept on although work was due")
+        .unwrap()
+        .unwrap()
+}
+
+#[tokio::test]
+async fn a_waiting_claim_hears_of_work_that_comes_back_early() {
+    let database = Postgres::shared().await.unwrap().database().await.unwrap();
+    let mut config = config(&database.url);
+    config.lease_duration = Duration::from_secs(60);
+    let catalog = TestCatalog::start(config).await.unwrap();
+    catalog.add_remote(remote("images")).await.unwrap();
+
+    // A sync that was asked for during a poll needs another poll after it.
+    let first = catalog.claim(WorkKind::Poll).await.unwrap();
+    let request = SyncRemoteRequest {
+        name: "images".to_owned(),
+        ..SyncRemoteRequest::default()
+    };
+    catalog.remotes().sync_remote(request).await.unwrap();
+    let second = claim_while(&catalog, async {
+        let request = FinishPollRequest {
+            lease: first.lease,
+            documents: vec![],
+        };
+        catalog.work().finish_poll(request).await.unwrap();
+    });
+    let second = second.await;
+
+    // A failure is tried again after 100 ms, which is before the claim saw anything fall due.
+    claim_while(&catalog, async {
+        let request = FailRequest {
+            lease: second.lease,
+            error: "the remote is not there".to_owned(),
+            retry_after: None,
+        };
+        catalog.work().fail(request).await.unwrap();
+    })
+    .await;
 }
 
 #[tokio::test]

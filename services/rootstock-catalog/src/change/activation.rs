@@ -15,10 +15,9 @@ use crate::{
     metrics,
     queries::{
         blobs,
-        transfers::{self, NewTransfer},
-        versions,
-        versions::Waiting,
+        versions::{self, Waiting},
     },
+    work::schedule::{self, NewTransfer},
 };
 
 /// Looks again at the queued versions that have one of these blobs: those that are whole turn
@@ -50,7 +49,7 @@ pub(crate) async fn reconcile(writer: &mut Writer, stored: &[Digest]) -> Result<
             }
         }
     }
-    transfers::queue_verifications(writer.connection(), &unknown).await?;
+    schedule::queue_verifications(writer.connection(), &unknown).await?;
     activate(writer, &activated).await?;
     Ok(i64::try_from(activated.len()).unwrap_or(i64::MAX))
 }
@@ -145,9 +144,12 @@ pub(crate) async fn request_blobs(
     }
     let transfers = transfers
         .into_iter()
-        .map(|(sha256, held)| NewTransfer { sha256, held })
+        .map(|(sha256, held)| NewTransfer {
+            sha256,
+            blocked: held,
+        })
         .collect();
-    let queued = transfers::queue_transfers(writer.connection(), &transfers, traceparent).await?;
+    let queued = schedule::queue_transfers(writer.connection(), &transfers, traceparent).await?;
     reconcile(writer, &all).await?;
     Ok(queued)
 }

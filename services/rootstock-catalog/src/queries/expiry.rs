@@ -5,7 +5,7 @@ use std::time::Duration;
 use rootstock_model::Digest;
 use sqlx::PgConnection;
 
-use super::{digest, work};
+use super::{digest, interval_ms};
 use crate::failure::Failure;
 
 /// Finished runs are shown for this many days.
@@ -95,7 +95,7 @@ pub(crate) async fn deleted_versions(
          WHERE v.status = 4 AND NOT v.ignored AND v.deleted_at <= now() - $1 * interval '1 ms'
            AND NOT EXISTS (SELECT FROM applications p WHERE p.version_id = v.id)
          ORDER BY v.deleted_at LIMIT $2",
-        work::interval_ms(grace),
+        interval_ms(grace),
         limit,
     )
     .fetch_all(connection)
@@ -176,7 +176,7 @@ pub(crate) async fn next(
              (SELECT min(deleted_at) + $2 * interval '1 ms' FROM versions WHERE status = 4 AND NOT ignored)
          ) - now())::float8",
         f64::from(unused_days),
-        work::interval_ms(grace),
+        interval_ms(grace),
     )
     .fetch_one(connection)
     .await?;

@@ -7,7 +7,7 @@ use rootstock_proto::{catalog::v1 as wire, convert};
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
-use super::{digest, select::Select, wire_image_type, work};
+use super::{digest, interval_ms, select::Select, wire_image_type};
 use crate::failure::Failure;
 
 /// Needs shown of one blob.
@@ -30,7 +30,7 @@ pub(crate) async fn totals(
                (SELECT count(*) FROM blob_removals) AS "removing_blobs!",
                (SELECT coalesce(sum(size_bytes), 0)::bigint FROM blob_removals) AS "removing_size_bytes!"
            FROM judged"#,
-        work::interval_ms(grace),
+        interval_ms(grace),
     )
     .fetch_one(connection)
     .await?;
@@ -62,7 +62,7 @@ pub(crate) async fn page(
         };
         select = select
             .text(condition)
-            .bind(work::interval_ms(grace), " * interval '1 ms'))");
+            .bind(interval_ms(grace), " * interval '1 ms'))");
     }
     let select = select.text(" ORDER BY b.sha256");
     let rows: Vec<BlobRow> = select.fetch(connection, rows).await?;
@@ -125,7 +125,7 @@ async fn add_needs(
            WHERE b.sha256 = ANY($1)
            ORDER BY b.sha256, n.reason, n.version_id"#,
         &keys,
-        work::interval_ms(grace),
+        interval_ms(grace),
         SHOWN_NEEDS,
     )
     .fetch_all(connection)

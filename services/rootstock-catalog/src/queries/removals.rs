@@ -7,8 +7,8 @@ use std::time::Duration;
 use rootstock_model::Digest;
 use sqlx::PgConnection;
 
-use super::{digest, transfers, work};
-use crate::failure::Failure;
+use super::{digest, interval_ms};
+use crate::{failure::Failure, work::schedule};
 
 /// How long after a claim was lost its worker may yet delete what it was handed: longer than the
 /// store's client tries, so that no delete of an old claim can hit a blob that was stored anew.
@@ -42,7 +42,7 @@ pub(crate) async fn candidates(
            FROM (SELECT sha256, stored_at FROM blobs WHERE sha256 > $1 ORDER BY sha256 LIMIT $3) AS b
            ORDER BY b.sha256"#,
         after,
-        work::interval_ms(grace),
+        interval_ms(grace),
         limit,
     )
     .fetch_all(connection)
@@ -75,7 +75,7 @@ pub(crate) async fn take(
          INSERT INTO blob_removals (sha256, size_bytes, epoch) SELECT sha256, size_bytes, $3 FROM gone
          RETURNING sha256",
         &keys(candidates),
-        work::interval_ms(grace),
+        interval_ms(grace),
         epoch,
     )
     .fetch_all(connection)
@@ -98,7 +98,7 @@ pub(crate) async fn hand_again(
          RETURNING r.sha256",
         epoch,
         limit,
-        work::interval_ms(STRAGGLER_GRACE),
+        interval_ms(STRAGGLER_GRACE),
     )
     .fetch_all(connection)
     .await?;
@@ -128,7 +128,7 @@ pub(crate) async fn settle(connection: &mut PgConnection) -> Result<(), Failure>
     )
     .fetch_all(&mut *connection)
     .await?;
-    transfers::release_held(connection, &digests(&over)?).await
+    schedule::unblock_transfers(connection, &digests(&over)?).await
 }
 
 /// How long until there is something to do for a collection without anything else happening: a removal

@@ -1,10 +1,13 @@
 //! Webhooks, and how delivery to them goes.
 
-use rootstock_proto::{catalog::v1 as wire, convert, sync::v1::WorkKind};
+use rootstock_proto::{catalog::v1 as wire, convert};
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
-use crate::failure::Failure;
+use crate::{
+    failure::Failure,
+    work::{Kind, Subject, schedule},
+};
 
 /// A webhook and its row.
 pub(crate) struct WebhookRow {
@@ -209,7 +212,7 @@ pub(crate) async fn restart_delivery(
 ) -> Result<(), Failure> {
     sqlx::query!(
         "DELETE FROM work WHERE kind = $1 AND subject = $2::bigint::text",
-        WorkKind::Deliver as i16,
+        Kind::Deliver.code(),
         id,
     )
     .execute(&mut *connection)
@@ -217,5 +220,5 @@ pub(crate) async fn restart_delivery(
     if disabled {
         return Ok(());
     }
-    super::work::nudge(connection, WorkKind::Deliver, &id.to_string(), "").await
+    schedule::wake(connection, Kind::Deliver, &Subject::Webhook(id), "").await
 }

@@ -1,12 +1,9 @@
 //! `BlobService`.
 
 use rootstock_model::Digest;
-use rootstock_proto::{
-    catalog::v1::{
-        BlobFilter, CollectBlobsRequest, CollectBlobsResponse, ListBlobsRequest, ListBlobsResponse,
-        blob_service_server::BlobService,
-    },
-    sync::v1::WorkKind,
+use rootstock_proto::catalog::v1::{
+    BlobFilter, CollectBlobsRequest, CollectBlobsResponse, ListBlobsRequest, ListBlobsResponse,
+    blob_service_server::BlobService,
 };
 use rootstock_runtime::propagate::current_traceparent;
 use tonic::{Request, Response};
@@ -15,10 +12,8 @@ use crate::{
     Catalog,
     failure::Failure,
     page::{Page, PageStart, unknown_token},
-    queries::{
-        needs, settings,
-        work::{self, STORE},
-    },
+    queries::{needs, settings},
+    work::{Kind, Subject, schedule},
 };
 
 /// Blobs that a dry run shows.
@@ -87,7 +82,7 @@ async fn collect(catalog: &Catalog, request: CollectBlobsRequest) -> Result<Coll
     let (blobs, _) = blobs.end();
     if !request.dry_run {
         let traceparent = current_traceparent().unwrap_or_default();
-        work::nudge(&mut connection, WorkKind::Collect, STORE, &traceparent).await?;
+        schedule::wake(&mut connection, Kind::Collect, &Subject::Store, &traceparent).await?;
     }
     Ok(CollectBlobsResponse {
         totals: Some(totals),

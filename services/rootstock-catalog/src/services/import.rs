@@ -2,29 +2,29 @@
 
 mod record;
 
-use std::time::Duration;
-
 use rootstock_model::Digest;
 use rootstock_proto::{
     Error, convert,
     sync::v1::{
         BusyBlob, DiscardUploadRequest, DiscardUploadResponse, FinishUploadRequest, FinishUploadResponse,
         OpenUploadRequest, OpenUploadResponse, OpenedUpload, RecordImportRequest, RecordImportResponse,
-        StoredBlob, WorkKind, import_service_server::ImportService, open_upload_response::Outcome,
+        StoredBlob, import_service_server::ImportService, open_upload_response::Outcome,
     },
 };
 use tonic::{Request, Response};
 
-use super::work::{combinations, expect_kind, lease, record_blob, subject_blob, wire_lease};
 use crate::{
     Catalog,
     change::{self, Writer},
     failure::Failure,
-    queries::{uploads, work},
+    queries::uploads,
+    work::{
+        Kind, Lease,
+        facts::{combinations, record_blob},
+        lease::fence_kind,
+        schedule,
+    },
 };
-
-/// Uploads that nobody goes on with for so long are forgotten.
-pub(super) const ABANDONED_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The service.
 pub(crate) struct Imports(pub Catalog);
@@ -58,11 +58,10 @@ impl ImportService for Imports {
         &self,
         request: Request<DiscardUploadRequest>,
     ) -> Result<Response<DiscardUploadResponse>, tonic::Status> {
-        let lease = lease(request.into_inner().lease);
+        let lease = Lease::from(request.into_inner().lease);
         let mut transaction = self.0.pool.begin().await.map_err(Failure::from)?;
-        let held = work::fence(&mut transaction, lease).await?;
-        expect_kind(&held, WorkKind::Upload)?;
-        work::remove(&mut transaction, lease.work_id).await?;
+        fence_kind(&mut transaction, lease, Kind::Upload).await?;
+        schedule::remove(&mut transaction, lease.work_id).await?;
         transaction.commit().await.map_err(Failure::from)?;
         Ok(Response::new(DiscardUploadResponse {}))
     }
@@ -88,13 +87,13 @@ async fn open_upload(catalog: &Catalog, worker: &str, sha256: &Digest) -> Result
         transaction.commit().await?;
         return Ok(Outcome::Stored(StoredBlob { size_bytes }));
     }
-    let opened = uploads::open(&mut transaction, sha256, worker, catalog.lease_duration).await?;
+    let opened = schedule::claim_upload(&mut transaction, sha256, worker, catalog.lease_duration).await?;
     if let Some(opened) = opened
         && !uploads::is_being_removed(&mut transaction, sha256).await?
     {
         transaction.commit().await?;
         return Ok(Outcome::Opened(OpenedUpload {
-            lease: Some(wire_lease(opened.lease)),
+            lease: Some(opened.lease.into()),
             lease_duration: prost_types::Duration::try_from(catalog.lease_duration).ok(),
             journal: opened.journal.into(),
         }));
@@ -107,13 +106,12 @@ async fn open_upload(catalog: &Catalog, worker: &str, sha256: &Digest) -> Result
 }
 
 async fn finish_upload(catalog: &Catalog, request: FinishUploadRequest) -> Result<i64, Failure> {
-    let lease = lease(request.lease);
+    let lease = Lease::from(request.lease);
     let facts = combinations("combinations", &request.combinations)?;
     convert::size_bytes("size_bytes", request.size_bytes)?;
     let mut writer = Writer::begin(&catalog.pool).await?;
-    let held = work::fence(writer.connection(), lease).await?;
-    expect_kind(&held, WorkKind::Upload)?;
-    let sha256 = subject_blob(&held.subject)?;
+    let guard = fence_kind(writer.connection(), lease, Kind::Upload).await?;
+    let sha256 = guard.subject.blob()?;
     let activated = record_blob(&mut writer, lease, &sha256, request.size_bytes, &facts).await?;
     change::commit(writer).await?;
     tracing::info!(blob.sha256 = %sha256, size_bytes = request.size_bytes, activated, "blob uploaded");

@@ -15,7 +15,6 @@ use rootstock_proto::{
         remote_service_server::RemoteService,
     },
     convert::{self, RemoteSpec},
-    sync::v1::WorkKind,
 };
 use rootstock_runtime::propagate::current_traceparent;
 use sqlx::PgConnection;
@@ -27,8 +26,9 @@ use crate::{
     failure::Failure,
     queries::{
         remotes::{self, RemoteRow},
-        snapshots, sync_runs, transfers, versions, work,
+        snapshots, sync_runs, transfers, versions,
     },
+    work::{Kind, Subject, schedule},
 };
 
 /// The service.
@@ -173,7 +173,13 @@ async fn create(catalog: &Catalog, spec: &RemoteSpec) -> Result<wire::Remote, Fa
     let id = remotes::create(writer.connection(), spec).await?;
     let traceparent = current_traceparent().unwrap_or_default();
     if !spec.disabled {
-        work::nudge(writer.connection(), WorkKind::Poll, &id.to_string(), &traceparent).await?;
+        schedule::wake(
+            writer.connection(),
+            Kind::Poll,
+            &Subject::Remote(id),
+            &traceparent,
+        )
+        .await?;
     }
     let row = by_name(writer.connection(), name).await?;
     let remote = with_status(writer.connection(), row.clone()).await?;
@@ -194,7 +200,7 @@ async fn delete(catalog: &Catalog, name: &str) -> Result<(), Failure> {
         retention::remove_versions(&mut writer, image_id, &[*version]).await?;
     }
     transfers::remove_unwanted_transfers(writer.connection(), &orphans.lost_blobs).await?;
-    work::remove_of_remote(writer.connection(), row.id).await?;
+    schedule::remove_polls(writer.connection(), row.id).await?;
     remotes::delete(writer.connection(), row.id).await?;
     writer.remote(ChangeOperation::Deleted, row.remote);
     change::commit(writer).await?;
@@ -210,11 +216,11 @@ async fn sync(catalog: &Catalog, request: SyncRemoteRequest) -> Result<wire::Syn
     sync_runs::create(writer.connection(), &id, row.id, request.plan_only, request.force).await?;
     // A plan changes nothing, and has its own piece of work so that it need not wait for a poll.
     let subject = if request.plan_only {
-        id.clone()
+        Subject::PlanRun(id.clone())
     } else {
-        row.id.to_string()
+        Subject::Remote(row.id)
     };
-    work::nudge(writer.connection(), WorkKind::Poll, &subject, &traceparent).await?;
+    schedule::wake(writer.connection(), Kind::Poll, &subject, &traceparent).await?;
     if !request.plan_only {
         revive(&mut writer, row.id, &traceparent).await?;
     }
@@ -242,7 +248,13 @@ async fn try_out(catalog: &Catalog, remote: wire::Remote) -> Result<wire::SyncRu
     let id = Id::generate().to_string();
     sync_runs::create_try(&mut transaction, &id, &remote).await?;
     let traceparent = current_traceparent().unwrap_or_default();
-    work::nudge(&mut transaction, WorkKind::Poll, &id, &traceparent).await?;
+    schedule::wake(
+        &mut transaction,
+        Kind::Poll,
+        &Subject::PlanRun(id.clone()),
+        &traceparent,
+    )
+    .await?;
     let run = sync_runs::get(&mut transaction, &id).await?;
     transaction.commit().await?;
     run.ok_or_else(|| Error::not_found(ResourceKind::SyncRun, id).into())
@@ -258,7 +270,7 @@ async fn revive(writer: &mut Writer, remote_id: i64, traceparent: &str) -> Resul
         writer.image(&version.image_id, ChangeOperation::Updated);
     }
     let waiting = versions::queued_blobs(writer.connection(), remote_id).await?;
-    transfers::revive(writer.connection(), &waiting, traceparent).await?;
+    schedule::retry_now(writer.connection(), &waiting, traceparent).await?;
     let files: Vec<_> = failed.into_iter().map(|version| version.files).collect();
     activation::request_blobs(writer, &files, traceparent).await?;
     Ok(())

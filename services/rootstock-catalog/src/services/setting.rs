@@ -16,7 +16,8 @@ use crate::{
     Catalog,
     change::{self, Writer},
     failure::Failure,
-    queries::{remotes, settings, work},
+    queries::{remotes, settings},
+    work::schedule,
 };
 
 /// The service.
@@ -109,6 +110,6 @@ async fn apply(writer: &mut Writer, definition: &Definition) -> Result<(), Failu
     }
     let enabled = remotes::enabled(writer.connection()).await?;
     let traceparent = current_traceparent().unwrap_or_default();
-    work::poll_anew(writer.connection(), &enabled, &traceparent).await?;
-    work::nudge_timed(writer.connection()).await
+    schedule::restart_polls(writer.connection(), &enabled, &traceparent).await?;
+    schedule::wake_timed(writer.connection()).await
 }

@@ -16,7 +16,7 @@ use rootstock_proto::{
         FinishTransferResponse, FinishVerifyRequest, FinishVerifyResponse, HeartbeatRequest,
         HeartbeatResponse, ReleaseRequest, ReleaseResponse, ReportObjectsRequest, ReportObjectsResponse,
         SaveDeliveryRequest, SaveDeliveryResponse, SaveJournalRequest, SaveJournalResponse,
-        SubmitSnapshotRequest, SubmitSnapshotResponse, TakeRemovalsRequest, TakeRemovalsResponse, WorkKind,
+        SubmitSnapshotRequest, SubmitSnapshotResponse, TakeRemovalsRequest, TakeRemovalsResponse,
         submit_snapshot_request::Part, work_service_server::WorkService,
     },
 };
@@ -28,20 +28,21 @@ use crate::{
     change::{self, Writer, activation},
     failure::Failure,
     metrics,
-    queries::{
-        blobs::{self, Combination},
-        remotes, settings, sync_runs, transfers, versions, webhooks,
-        work::{self, Held, Lease},
-    },
+    queries::{blobs, remotes, settings, sync_runs, transfers, versions, webhooks},
     snapshot::{self, Submission},
+    work::{
+        Kind, Lease, Subject,
+        claim::DueWork,
+        facts::{combinations, record_blob},
+        lease::{self, fence, fence_kind},
+        schedule,
+    },
 };
 
 mod auto_update;
 mod collect;
 mod expire;
 mod tasks;
-
-pub(super) use tasks::subject_blob;
 
 /// The longest that a claim waits, whatever it asks for: well within what a server lets a call take.
 const MAX_WAIT: Duration = Duration::from_secs(20);
@@ -75,15 +76,16 @@ impl WorkService for Works {
         request: Request<HeartbeatRequest>,
     ) -> Result<Response<HeartbeatResponse>, tonic::Status> {
         let progress = request.into_inner().work;
-        let leases: Vec<Lease> = progress.iter().map(|one| lease(one.lease)).collect();
+        let leases: Vec<Lease> = progress.iter().map(|one| Lease::from(one.lease)).collect();
         let done_bytes: Vec<i64> = progress.iter().map(|one| one.done_bytes).collect();
         let mut connection = self.catalog.pool.acquire().await.map_err(Failure::from)?;
         let kept =
-            work::heartbeat(&mut connection, &leases, &done_bytes, self.catalog.lease_duration).await?;
+            schedule::extend_leases(&mut connection, &leases, &done_bytes, self.catalog.lease_duration)
+                .await?;
         let lost = leases
             .into_iter()
             .filter(|lease| !kept.contains(lease))
-            .map(wire_lease);
+            .map(wire::Lease::from);
         Ok(Response::new(HeartbeatResponse { lost: lost.collect() }))
     }
 
@@ -95,10 +97,10 @@ impl WorkService for Works {
             .into_inner()
             .leases
             .into_iter()
-            .map(|one| lease(Some(one)))
+            .map(|one| Lease::from(Some(one)))
             .collect();
         let mut connection = self.catalog.pool.acquire().await.map_err(Failure::from)?;
-        work::release(&mut connection, &leases).await?;
+        schedule::release(&mut connection, &leases).await?;
         Ok(Response::new(ReleaseResponse {}))
     }
 
@@ -133,9 +135,9 @@ impl WorkService for Works {
     ) -> Result<Response<SaveJournalResponse>, tonic::Status> {
         let request = request.into_inner();
         let mut connection = self.catalog.pool.acquire().await.map_err(Failure::from)?;
-        transfers::save_journal(
+        lease::save_journal(
             &mut connection,
-            lease(request.lease),
+            request.lease.into(),
             &request.journal,
             &request.upload_id,
             request.done_bytes,
@@ -166,9 +168,8 @@ impl WorkService for Works {
     ) -> Result<Response<SaveDeliveryResponse>, tonic::Status> {
         let request = request.into_inner();
         let mut transaction = self.catalog.pool.begin().await.map_err(Failure::from)?;
-        let held = work::fence(&mut transaction, lease(request.lease)).await?;
-        expect_kind(&held, WorkKind::Deliver)?;
-        let webhook_id = tasks::subject_webhook(&held.subject)?;
+        let guard = fence_kind(&mut transaction, request.lease.into(), Kind::Deliver).await?;
+        let webhook_id = guard.subject.webhook()?;
         let SaveDeliveryRequest {
             delivered_revision,
             delivered,
@@ -183,8 +184,8 @@ impl WorkService for Works {
             pinged,
         )
         .await?;
-        if delivered && held.failed_attempts > 0 {
-            work::forget_failures(&mut transaction, lease(request.lease).work_id).await?;
+        if delivered && guard.failed_attempts > 0 {
+            lease::forget_failures(&mut transaction, guard.lease.work_id).await?;
         }
         transaction.commit().await.map_err(Failure::from)?;
         Ok(Response::new(SaveDeliveryResponse {}))
@@ -196,10 +197,8 @@ impl WorkService for Works {
     ) -> Result<Response<FinishSweepResponse>, tonic::Status> {
         let request = request.into_inner();
         let mut transaction = self.catalog.pool.begin().await.map_err(Failure::from)?;
-        let held = work::fence(&mut transaction, lease(request.lease)).await?;
-        expect_kind(&held, WorkKind::Sweep)?;
-        let work_id = lease(request.lease).work_id;
-        work::again_after(&mut transaction, work_id, self.catalog.sweep_interval).await?;
+        let guard = fence_kind(&mut transaction, request.lease.into(), Kind::Sweep).await?;
+        schedule::again_after(&mut transaction, &guard, self.catalog.sweep_interval).await?;
         transaction.commit().await.map_err(Failure::from)?;
         Ok(Response::new(FinishSweepResponse {}))
     }
@@ -279,49 +278,18 @@ impl Works {
             .and_then(|wait| Duration::try_from(wait).ok())
             .unwrap_or_default();
         let deadline = tokio::time::Instant::now() + wait.min(MAX_WAIT);
-        let kinds: Vec<i16> = request.kinds().map(|kind| kind as i16).collect();
-        // Subscribed before the first look, so that nothing is announced in between unheard.
-        let mut announced = self.catalog.feed.work();
+        let kinds: Vec<Kind> = request
+            .kinds()
+            .filter_map(|kind| Kind::from_code(kind as i16))
+            .collect();
+        let mut due_work = DueWork::of(&self.catalog, &kinds);
         loop {
-            announced.mark_unchanged();
             let found = tasks::claim(&self.catalog, &request.worker, &kinds, request.max.into()).await?;
             if !found.is_empty() || tokio::time::Instant::now() >= deadline {
                 return Ok(found);
             }
-            let mut connection = self.catalog.pool.acquire().await?;
-            let next_due = work::next_due(&mut connection, &kinds).await?;
-            drop(connection);
-            // No sooner than in a moment: the database's clock may be a little behind its promise.
-            let next_due = next_due.map(|due| due.max(Duration::from_millis(10)));
-            let until = next_due.map_or(deadline, |due| deadline.min(tokio::time::Instant::now() + due));
-            tokio::select! {
-                _ = announced.changed() => {}
-                () = tokio::time::sleep_until(until) => {}
-            }
+            due_work.wait(deadline).await?;
         }
-    }
-}
-
-pub(super) fn lease(lease: Option<wire::Lease>) -> Lease {
-    let lease = lease.unwrap_or_default();
-    Lease {
-        work_id: lease.work_id,
-        epoch: lease.epoch,
-    }
-}
-
-pub(super) fn wire_lease(lease: Lease) -> wire::Lease {
-    wire::Lease {
-        work_id: lease.work_id,
-        epoch: lease.epoch,
-    }
-}
-
-pub(super) fn expect_kind(held: &Held, kind: WorkKind) -> Result<(), Failure> {
-    if held.kind == kind as i16 {
-        Ok(())
-    } else {
-        Err(Error::invalid("lease", format!("is that of work of kind {}", held.kind)).into())
     }
 }
 
@@ -359,19 +327,18 @@ async fn receive_snapshot(mut stream: Streaming<SubmitSnapshotRequest>) -> Resul
         return Err(Failure::from(Error::invalid("images", problem)).into());
     }
     Ok(Submission {
-        lease: lease(header.lease),
+        lease: header.lease.into(),
         documents: header.documents,
         snapshot,
     })
 }
 
 async fn finish_poll(catalog: &Catalog, request: FinishPollRequest) -> Result<(), Failure> {
-    let lease = lease(request.lease);
+    let lease = Lease::from(request.lease);
     let documents = snapshot::document_columns(&request.documents)?;
     let mut writer = Writer::begin(&catalog.pool).await?;
-    let held = work::fence(writer.connection(), lease).await?;
-    expect_kind(&held, WorkKind::Poll)?;
-    let remote_id = snapshot::subject_remote(&held.subject)?;
+    let guard = fence_kind(writer.connection(), lease, Kind::Poll).await?;
+    let remote_id = guard.subject.remote()?;
     let remote = snapshot::remote_by_id(&mut writer, remote_id).await?;
     let settings = settings::load(writer.connection()).await?;
     if !documents.is_empty() {
@@ -381,105 +348,67 @@ async fn finish_poll(catalog: &Catalog, request: FinishPollRequest) -> Result<()
         remotes::index_checked(writer.connection(), remote_id).await?;
     }
     let plan = catalog_wire::Plan::default();
-    snapshot::poll_succeeded(&mut writer, lease, &remote, &settings, plan).await?;
+    snapshot::poll_succeeded(&mut writer, &guard, &remote, &settings, plan).await?;
     change::commit(writer).await
 }
 
 async fn finish_transfer(catalog: &Catalog, request: FinishTransferRequest) -> Result<i64, Failure> {
-    let lease = lease(request.lease);
+    let lease = Lease::from(request.lease);
     let facts = combinations("combinations", &request.combinations)?;
     convert::size_bytes("size_bytes", request.size_bytes)?;
     let mut writer = Writer::begin(&catalog.pool).await?;
-    let held = work::fence(writer.connection(), lease).await?;
-    expect_kind(&held, WorkKind::Transfer)?;
-    let sha256 = subject_blob(&held.subject)?;
+    let guard = fence_kind(writer.connection(), lease, Kind::Transfer).await?;
+    let sha256 = guard.subject.blob()?;
     let activated = record_blob(&mut writer, lease, &sha256, request.size_bytes, &facts).await?;
     change::commit(writer).await?;
     tracing::info!(blob.sha256 = %sha256, size_bytes = request.size_bytes, activated, "blob stored");
     Ok(activated)
 }
 
-/// Records that a blob is stored, whoever brought it, ends the work that this was, and lets go what
-/// waited for the blob. Answers how many versions turned active.
-pub(super) async fn record_blob(
-    writer: &mut Writer,
-    lease: Lease,
-    sha256: &Digest,
-    size_bytes: i64,
-    facts: &[Combination],
-) -> Result<i64, Failure> {
-    blobs::record(writer.connection(), sha256, size_bytes).await?;
-    blobs::record_combinations(writer.connection(), facts).await?;
-    work::remove(writer.connection(), lease.work_id).await?;
-    let roots = versions::roots_after(writer.connection(), sha256).await?;
-    transfers::release_held(writer.connection(), &roots).await?;
-    activation::reconcile(writer, &[*sha256]).await
-}
-
 async fn finish_verify(catalog: &Catalog, request: FinishVerifyRequest) -> Result<i64, Failure> {
-    let lease = lease(request.lease);
+    let lease = Lease::from(request.lease);
     let facts = combinations("combination", request.combination.as_slice())?;
     let mut writer = Writer::begin(&catalog.pool).await?;
-    let held = work::fence(writer.connection(), lease).await?;
-    expect_kind(&held, WorkKind::Verify)?;
+    fence_kind(writer.connection(), lease, Kind::Verify).await?;
     blobs::record_combinations(writer.connection(), &facts).await?;
-    work::remove(writer.connection(), lease.work_id).await?;
+    schedule::remove(writer.connection(), lease.work_id).await?;
     let roots: Vec<Digest> = facts.iter().map(|fact| fact.root).collect();
     let activated = activation::reconcile(&mut writer, &roots).await?;
     change::commit(writer).await?;
     Ok(activated)
 }
 
-pub(super) fn combinations(field: &str, messages: &[wire::Combination]) -> Result<Vec<Combination>, Error> {
-    let digest =
-        |index: usize, name: &str, bytes: &[u8]| convert::digest(&format!("{field}[{index}].{name}"), bytes);
-    let facts = messages.iter().enumerate().map(|(index, message)| {
-        Ok(Combination {
-            metadata: digest(index, "metadata_sha256", &message.metadata_sha256)?,
-            root: digest(index, "root_sha256", &message.root_sha256)?,
-            fingerprint: digest(index, "fingerprint", &message.fingerprint)?,
-        })
-    });
-    facts.collect()
-}
-
 async fn fail(catalog: &Catalog, request: FailRequest) -> Result<(), Failure> {
-    let lease = lease(request.lease);
+    let lease = Lease::from(request.lease);
     let error = request.error.as_str();
     let retry_after = request
         .retry_after
         .and_then(|after| Duration::try_from(after).ok())
         .unwrap_or_default();
     let mut writer = Writer::begin(&catalog.pool).await?;
-    let held = work::fence(writer.connection(), lease).await?;
-    let failures = u32::try_from(held.failed_attempts).unwrap_or(0).saturating_add(1);
+    let guard = fence(writer.connection(), lease).await?;
+    let failures = guard.failed_attempts.saturating_add(1);
     let delay = catalog.retry.delay(failures, retry_after, rand::random());
-    let kind = WorkKind::try_from(i32::from(held.kind)).unwrap_or_default();
-    metrics::failed(held.kind);
-    match kind {
-        WorkKind::Poll => match sync_runs::plan_run(writer.connection(), &held.subject).await? {
-            Some(_) => {
-                let outcome = Err(error.to_owned());
-                sync_runs::finish_plan(writer.connection(), &held.subject, &outcome).await?;
-                work::remove(writer.connection(), lease.work_id).await?;
-            }
-            None => {
-                let remote_id = snapshot::subject_remote(&held.subject)?;
-                snapshot::poll_failed(&mut writer, lease, remote_id, error, delay).await?;
-            }
-        },
-        WorkKind::Transfer | WorkKind::Verify if failures >= catalog.retry.transfer_attempts => {
-            work::fail(writer.connection(), lease.work_id, error, None).await?;
-            give_up(&mut writer, kind, &held.subject, error).await?;
+    metrics::failed(guard.kind);
+    match (guard.kind, &guard.subject) {
+        (Kind::Poll, Subject::PlanRun(id)) => {
+            sync_runs::finish_plan(writer.connection(), id, &Err(error.to_owned())).await?;
+            schedule::remove(writer.connection(), lease.work_id).await?;
         }
-        _ => {
-            work::fail(writer.connection(), lease.work_id, error, Some(delay)).await?;
+        (Kind::Poll, subject) => {
+            let remote_id = subject.remote()?;
+            snapshot::poll_failed(&mut writer, &guard, remote_id, error, delay).await?;
         }
+        (Kind::Transfer | Kind::Verify, subject) if failures >= catalog.retry.transfer_attempts => {
+            schedule::fail(writer.connection(), &guard, error, None).await?;
+            give_up(&mut writer, subject, error).await?;
+        }
+        _ => schedule::fail(writer.connection(), &guard, error, Some(delay)).await?,
     }
     change::commit(writer).await?;
     tracing::warn!(
-        work.kind = kind.as_str_name(),
-        work.subject = held.subject,
+        work.kind = guard.kind.label(),
+        work.subject = guard.subject.to_column(),
         failures,
         error,
         "work failed"
@@ -488,12 +417,11 @@ async fn fail(catalog: &Catalog, request: FailRequest) -> Result<(), Failure> {
 }
 
 /// The versions that wait for this work cannot be had, until somebody asks for it to be tried again.
-async fn give_up(writer: &mut Writer, kind: WorkKind, subject: &str, error: &str) -> Result<(), Failure> {
-    let blob = match kind {
-        WorkKind::Verify => transfers::subject_pair(subject).map(|(_, root)| root),
-        _ => Some(subject_blob(subject)?),
+async fn give_up(writer: &mut Writer, subject: &Subject, error: &str) -> Result<(), Failure> {
+    let blobs = match subject {
+        Subject::BlobPair { root, .. } => vec![*root],
+        subject => vec![subject.blob()?],
     };
-    let blobs: Vec<Digest> = blob.into_iter().collect();
     let waiting = versions::waiting_for(writer.connection(), &blobs).await?;
     let ids: Vec<i64> = waiting.iter().map(|version| version.id).collect();
     versions::set_status(writer.connection(), &ids, Status::Error, error).await?;

@@ -6,7 +6,6 @@ use rootstock_model::{AliasName, Id, ImageName, ImageType, plan, release};
 use rootstock_proto::{
     Error, Refusal, ResourceKind,
     catalog::v1::{self as wire, AddImageRequest, ChangeOperation},
-    sync::v1::WorkKind,
 };
 use rootstock_runtime::propagate::current_traceparent;
 
@@ -19,9 +18,9 @@ use crate::{
         added::{self, NewImage, Origin},
         aliases, images, remotes, versions,
         versions::VersionRow,
-        work,
     },
     request::{ambiguous, image_type},
+    work::{Kind, Subject, schedule},
 };
 
 /// Serials that an unknown release is answered with.
@@ -187,13 +186,8 @@ async fn take_up_again(writer: &mut Writer, origin: &Origin) -> Result<bool, Fai
     writer.image(&origin.id, ChangeOperation::Updated);
     remotes::forget_documents(writer.connection(), &[origin.remote_id]).await?;
     let traceparent = current_traceparent().unwrap_or_default();
-    work::nudge(
-        writer.connection(),
-        WorkKind::Poll,
-        &origin.remote_id.to_string(),
-        &traceparent,
-    )
-    .await?;
+    let poll = Subject::Remote(origin.remote_id);
+    schedule::wake(writer.connection(), Kind::Poll, &poll, &traceparent).await?;
     Ok(is_known)
 }
 

@@ -12,7 +12,6 @@ use rootstock_proto::{
         self as wire, ExplainImageRequest, ExplainImageResponse, TransferState, VersionExplanation,
     },
     convert,
-    sync::v1::WorkKind,
 };
 use time::format_description::well_known::Rfc3339;
 
@@ -25,10 +24,10 @@ use crate::{
         remotes::{self, RemoteRow},
         settings, transfers,
         versions::{self, VersionRow},
-        work,
     },
     request::{find_image, image_type},
     services::remote,
+    work::{Kind, schedule},
 };
 
 /// Pins and transfers of one image that are told at most.
@@ -76,7 +75,7 @@ pub(super) async fn explain(
         page::cut(&mut left_out, MAX_PART_BYTES);
     }
     let next_check_at = match follows_by_checks(&image, remote.as_ref()) {
-        true => work::next_due_at(&mut connection, WorkKind::AutoUpdate).await?,
+        true => schedule::next_due_at(&mut connection, Kind::AutoUpdate).await?,
         false => None,
     };
     drop(connection);

@@ -14,10 +14,11 @@ use crate::{
     queries::{
         images,
         resolve::Found,
-        settings, transfers,
+        settings,
         versions::{self, VersionRow},
     },
     request::{find_version, image_type, required},
+    work::schedule,
 };
 
 /// Has a version brought here, and says which and where it stands.
@@ -108,7 +109,7 @@ async fn queue(
     writer.version(row.id, ChangeOperation::Updated);
     writer.image(&image.id, ChangeOperation::Updated);
     let traceparent = current_traceparent().unwrap_or_default();
-    transfers::revive(writer.connection(), &digests, &traceparent).await?;
+    schedule::retry_now(writer.connection(), &digests, &traceparent).await?;
     activation::request_blobs(writer, &[digests], &traceparent).await?;
     Ok(())
 }

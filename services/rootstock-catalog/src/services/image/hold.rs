@@ -5,7 +5,6 @@ use rootstock_proto::{
     Error, Refusal,
     catalog::v1::{self as wire, ChangeOperation, ReleaseImageRequest, RollbackImageRequest},
     convert,
-    sync::v1::WorkKind,
 };
 use time::OffsetDateTime;
 
@@ -14,7 +13,8 @@ use crate::{
     Catalog,
     change::{Writer, retention},
     failure::Failure,
-    queries::{images, versions::VersionRow, work},
+    queries::{images, versions::VersionRow},
+    work::{Kind, Subject, schedule},
 };
 
 /// Holds an image at a version; answers it as it is shown then.
@@ -52,7 +52,7 @@ pub(super) async fn rollback(
         images::hold(writer.connection(), &image.id, number, &request.reason, until).await?;
         if until.is_some() {
             // It learns of the moment, and is due at it.
-            work::nudge(writer.connection(), WorkKind::Expire, work::STORE, "").await?;
+            schedule::wake(writer.connection(), Kind::Expire, &Subject::Store, "").await?;
         }
         writer.image(&image.id, ChangeOperation::Updated);
         tracing::info!(

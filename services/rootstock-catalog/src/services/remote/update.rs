@@ -12,7 +12,8 @@ use crate::{
     Catalog,
     change::{self, Writer},
     failure::Failure,
-    queries::{remotes, sync_runs, work},
+    queries::{remotes, sync_runs},
+    work::schedule,
 };
 
 /// Changes the fields that the mask names. What is so already is no change: a repeated request is
@@ -41,12 +42,12 @@ pub(super) async fn update(catalog: &Catalog, request: UpdateRemoteRequest) -> R
     remotes::forget_documents(writer.connection(), &[before.id]).await?;
     let traceparent = current_traceparent().unwrap_or_default();
     if !spec.disabled {
-        work::poll_anew(writer.connection(), &[before.id], &traceparent).await?;
+        schedule::restart_polls(writer.connection(), &[before.id], &traceparent).await?;
         revive(&mut writer, before.id, &traceparent).await?;
     } else if sync_runs::any_pending(writer.connection(), before.id).await? {
-        work::poll_anew(writer.connection(), &[before.id], &traceparent).await?;
+        schedule::restart_polls(writer.connection(), &[before.id], &traceparent).await?;
     } else {
-        work::park_poll(writer.connection(), before.id).await?;
+        schedule::unschedule_poll(writer.connection(), before.id).await?;
     }
     let after = by_name(writer.connection(), &asked.name).await?;
     let answer = with_status(writer.connection(), after.clone()).await?;

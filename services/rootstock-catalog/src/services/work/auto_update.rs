@@ -7,11 +7,10 @@
 use rootstock_model::{plan, serial};
 use rootstock_proto::{
     catalog::v1::{ChangeOperation, Status as WireStatus},
-    sync::v1::{AutoUpdateRequest, AutoUpdateResponse, FinishAutoUpdateRequest, WorkKind},
+    sync::v1::{AutoUpdateRequest, AutoUpdateResponse, FinishAutoUpdateRequest},
 };
 use rootstock_runtime::propagate::current_traceparent;
 
-use super::{expect_kind, lease};
 use crate::{
     Catalog,
     change::{self, Writer, activation},
@@ -19,9 +18,9 @@ use crate::{
     queries::{
         followers, settings,
         versions::{self, VersionRow},
-        work,
     },
     services::image::add,
+    work::{Kind, Lease, lease::fence_kind, schedule},
 };
 
 /// Images looked at in one transaction.
@@ -31,12 +30,9 @@ pub(super) async fn auto_update(
     catalog: &Catalog,
     request: AutoUpdateRequest,
 ) -> Result<AutoUpdateResponse, Failure> {
-    let lease = lease(request.lease);
+    let lease = Lease::from(request.lease);
     let mut writer = Writer::begin(&catalog.pool).await?;
-    expect_kind(
-        &work::fence(writer.connection(), lease).await?,
-        WorkKind::AutoUpdate,
-    )?;
+    fence_kind(writer.connection(), lease, Kind::AutoUpdate).await?;
     let images = followers::page(writer.connection(), &request.after, BATCH).await?;
     let mut taken_versions = 0;
     for image in &images {
@@ -129,11 +125,11 @@ async fn take(writer: &mut Writer, row: &VersionRow) -> Result<(), Failure> {
 }
 
 pub(super) async fn finish(catalog: &Catalog, request: FinishAutoUpdateRequest) -> Result<(), Failure> {
-    let lease = lease(request.lease);
+    let lease = Lease::from(request.lease);
     let mut transaction = catalog.pool.begin().await?;
-    expect_kind(&work::fence(&mut transaction, lease).await?, WorkKind::AutoUpdate)?;
+    let guard = fence_kind(&mut transaction, lease, Kind::AutoUpdate).await?;
     let interval = settings::load(&mut transaction).await?.auto_update_interval;
-    work::again_after(&mut transaction, lease.work_id, interval).await?;
+    schedule::again_after(&mut transaction, &guard, interval).await?;
     transaction.commit().await?;
     Ok(())
 }

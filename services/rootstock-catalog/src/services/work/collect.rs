@@ -14,11 +14,10 @@ use rootstock_proto::{
     convert::digest_bytes,
     sync::v1::{
         ConfirmRemovalsRequest, FinishCollectRequest, ReportObjectsRequest, TakeRemovalsRequest,
-        TakeRemovalsResponse, WorkKind,
+        TakeRemovalsResponse,
     },
 };
 
-use super::{expect_kind, lease};
 use crate::{
     Catalog,
     change::{self, Writer},
@@ -27,8 +26,8 @@ use crate::{
     queries::{
         removals::{self, Candidates},
         settings,
-        work::{self, STORE},
     },
+    work::{Kind, Lease, Subject, lease::fence_kind, schedule},
 };
 
 /// Time between two rounds. The blobs of a version that just ran out of its grace cost nothing worse
@@ -47,7 +46,7 @@ pub(super) async fn take(
     catalog: &Catalog,
     request: TakeRemovalsRequest,
 ) -> Result<TakeRemovalsResponse, Failure> {
-    let lease = lease(request.lease);
+    let lease = Lease::from(request.lease);
     let after: &[u8] = if request.after.is_empty() {
         &BEGINNING
     } else {
@@ -58,7 +57,7 @@ pub(super) async fn take(
     let Candidates { unneeded, next } = removals::candidates(&mut connection, after, grace, LOOK).await?;
     drop(connection);
     let mut writer = Writer::begin(&catalog.pool).await?;
-    expect_kind(&work::fence(writer.connection(), lease).await?, WorkKind::Collect)?;
+    fence_kind(writer.connection(), lease, Kind::Collect).await?;
     removals::settle(writer.connection()).await?;
     let mut handed = removals::hand_again(writer.connection(), lease.epoch, BATCH).await?;
     let next = if handed.is_empty() {
@@ -80,7 +79,7 @@ pub(super) async fn take(
 }
 
 pub(super) async fn confirm(catalog: &Catalog, request: ConfirmRemovalsRequest) -> Result<(), Failure> {
-    let lease = lease(request.lease);
+    let lease = Lease::from(request.lease);
     bounded("sha256", request.sha256.len())?;
     let removed = request
         .sha256
@@ -89,7 +88,7 @@ pub(super) async fn confirm(catalog: &Catalog, request: ConfirmRemovalsRequest) 
         .map(|(index, sha256)| convert::digest(&format!("sha256[{index}]"), sha256));
     let removed: Vec<Digest> = removed.collect::<Result<_, _>>()?;
     let mut writer = Writer::begin(&catalog.pool).await?;
-    expect_kind(&work::fence(writer.connection(), lease).await?, WorkKind::Collect)?;
+    fence_kind(writer.connection(), lease, Kind::Collect).await?;
     removals::confirm(writer.connection(), &removed, lease.epoch).await?;
     change::commit(writer).await?;
     metrics::removed(removed.len());
@@ -97,20 +96,20 @@ pub(super) async fn confirm(catalog: &Catalog, request: ConfirmRemovalsRequest) 
 }
 
 pub(super) async fn finish(catalog: &Catalog, request: FinishCollectRequest) -> Result<(), Failure> {
-    let lease = lease(request.lease);
+    let lease = Lease::from(request.lease);
     let mut writer = Writer::begin(&catalog.pool).await?;
-    expect_kind(&work::fence(writer.connection(), lease).await?, WorkKind::Collect)?;
+    let guard = fence_kind(writer.connection(), lease, Kind::Collect).await?;
     removals::settle(writer.connection()).await?;
     let next_due = removals::next_due(writer.connection()).await?;
     let delay = next_due.map_or(INTERVAL, |due| due.min(INTERVAL));
-    work::again_after(writer.connection(), lease.work_id, delay).await?;
+    schedule::again_after(writer.connection(), &guard, delay).await?;
     change::commit(writer).await
 }
 
 /// Has objects removed that no blob, transfer or upload knows: what a worker left that died before it
 /// could say that it had stored them. Answers how many.
 pub(super) async fn report_objects(catalog: &Catalog, request: ReportObjectsRequest) -> Result<i64, Failure> {
-    let lease = lease(request.lease);
+    let lease = Lease::from(request.lease);
     bounded("objects", request.objects.len())?;
     let objects = request.objects.iter().enumerate().map(|(index, object)| {
         let sha256 = convert::digest(&format!("objects[{index}].sha256"), &object.sha256)?;
@@ -118,18 +117,18 @@ pub(super) async fn report_objects(catalog: &Catalog, request: ReportObjectsRequ
     });
     let objects: Vec<(Digest, i64)> = objects.collect::<Result<_, Error>>()?;
     let mut connection = catalog.pool.acquire().await?;
-    expect_kind(&work::fence(&mut connection, lease).await?, WorkKind::Sweep)?;
+    fence_kind(&mut connection, lease, Kind::Sweep).await?;
     let strangers = removals::strangers(&mut connection, &objects).await?;
     drop(connection);
     if strangers.is_empty() {
         return Ok(0);
     }
     let mut writer = Writer::begin(&catalog.pool).await?;
-    expect_kind(&work::fence(writer.connection(), lease).await?, WorkKind::Sweep)?;
+    fence_kind(writer.connection(), lease, Kind::Sweep).await?;
     // Again, now that nothing can come to want them.
     let strangers = removals::strangers(writer.connection(), &strangers).await?;
     removals::add(writer.connection(), &strangers).await?;
-    work::nudge(writer.connection(), WorkKind::Collect, STORE, "").await?;
+    schedule::wake(writer.connection(), Kind::Collect, &Subject::Store, "").await?;
     change::commit(writer).await?;
     tracing::info!(
         objects = strangers.len(),

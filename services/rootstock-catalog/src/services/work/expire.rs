@@ -4,19 +4,16 @@ use std::time::Duration;
 
 use rootstock_proto::{
     catalog::v1::ChangeOperation,
-    sync::v1::{ExpireRequest, ExpireResponse, FinishExpireRequest, WorkKind},
+    sync::v1::{ExpireRequest, ExpireResponse, FinishExpireRequest},
 };
 
-use super::{expect_kind, lease};
 use crate::{
     Catalog,
     change::{self, Writer},
     failure::Failure,
-    queries::{
-        expiry, images, settings, transfers, versions,
-        work::{self, Lease},
-    },
+    queries::{expiry, images, settings, transfers, versions},
     services::image::release_holds,
+    work::{Kind, Lease, lease::fence_kind, schedule},
 };
 
 /// An expiry is late by no more than this: what is set meanwhile is seen by the next round.
@@ -29,7 +26,7 @@ const IMAGES: i64 = 50;
 const ROWS: i64 = 500;
 
 pub(super) async fn expire(catalog: &Catalog, request: ExpireRequest) -> Result<ExpireResponse, Failure> {
-    let lease = lease(request.lease);
+    let lease = Lease::from(request.lease);
     let expired_images = expire_cached(catalog, lease).await?;
     let ended_holds = end_holds(catalog, lease).await?;
     let (versions, images) = purge(catalog, lease).await?;
@@ -49,7 +46,7 @@ pub(super) async fn expire(catalog: &Catalog, request: ExpireRequest) -> Result<
 
 async fn begin(catalog: &Catalog, lease: Lease) -> Result<Writer, Failure> {
     let mut writer = Writer::begin(&catalog.pool).await?;
-    expect_kind(&work::fence(writer.connection(), lease).await?, WorkKind::Expire)?;
+    fence_kind(writer.connection(), lease, Kind::Expire).await?;
     Ok(writer)
 }
 
@@ -122,7 +119,7 @@ async fn purge(catalog: &Catalog, lease: Lease) -> Result<(i64, i64), Failure> {
 /// Removes what nobody is promised.
 async fn tidy(catalog: &Catalog, lease: Lease) -> Result<(i64, i64), Failure> {
     let mut transaction = catalog.pool.begin().await?;
-    expect_kind(&work::fence(&mut transaction, lease).await?, WorkKind::Expire)?;
+    fence_kind(&mut transaction, lease, Kind::Expire).await?;
     let runs = expiry::remove_runs(&mut transaction, ROWS).await?;
     let facts = expiry::remove_combinations(&mut transaction, ROWS).await?;
     transaction.commit().await?;
@@ -135,14 +132,14 @@ fn count(found: usize) -> i64 {
 }
 
 pub(super) async fn finish(catalog: &Catalog, request: FinishExpireRequest) -> Result<(), Failure> {
-    let lease = lease(request.lease);
+    let lease = Lease::from(request.lease);
     let mut transaction = catalog.pool.begin().await?;
-    expect_kind(&work::fence(&mut transaction, lease).await?, WorkKind::Expire)?;
+    let guard = fence_kind(&mut transaction, lease, Kind::Expire).await?;
     let settings = settings::load(&mut transaction).await?;
     let days = unused_days(settings.remote_cache_expiry_days);
     let next = expiry::next(&mut transaction, days, settings.deletion_grace).await?;
     let delay = next.map_or(MAX_INTERVAL, |next| next.clamp(MIN_INTERVAL, MAX_INTERVAL));
-    work::again_after(&mut transaction, lease.work_id, delay).await?;
+    schedule::again_after(&mut transaction, &guard, delay).await?;
     transaction.commit().await?;
     Ok(())
 }

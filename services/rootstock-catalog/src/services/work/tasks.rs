@@ -2,80 +2,64 @@
 
 use std::time::Duration;
 
-use rootstock_model::Digest;
 use rootstock_proto::{
     convert::digest_bytes,
-    sync::v1::{self as wire, WorkKind, work::Task},
+    sync::v1::{self as wire, work::Task},
 };
 use sqlx::PgConnection;
 
 use crate::{
     Catalog,
+    config::UPLOAD_ABANDONED_AFTER,
     failure::Failure,
     metrics,
     queries::{
         remotes, settings,
         sync_runs::{self, PlanTarget},
         transfers, uploads, webhooks,
-        work::{self, Claimed},
     },
-    services::import::ABANDONED_AFTER,
-    snapshot::subject_remote,
+    work::{
+        Kind, Subject,
+        schedule::{self, Claimed},
+    },
 };
 
 /// `index.json` is asked for again this often though the products files it named are unchanged: it
 /// may name others.
 pub(super) const INDEX_CHECK_INTERVAL: Duration = Duration::from_secs(60 * 60);
 
-/// The blob of a transfer's subject.
-pub(in crate::services) fn subject_blob(subject: &str) -> Result<Digest, Failure> {
-    subject
-        .parse()
-        .map_err(|_| Failure::Corrupt(format!("transfer of {subject:?}")))
-}
-
-/// The webhook of a delivery's subject.
-pub(super) fn subject_webhook(subject: &str) -> Result<i64, Failure> {
-    subject
-        .parse()
-        .map_err(|_| Failure::Corrupt(format!("delivery to {subject:?}")))
-}
-
 /// Claims work that is due, with all that a worker must know to do it. Work that nobody wants any
 /// more is dropped here.
 pub(super) async fn claim(
     catalog: &Catalog,
     worker: &str,
-    kinds: &[i16],
+    kinds: &[Kind],
     max: i64,
 ) -> Result<Vec<wire::Work>, Failure> {
     let mut transaction = catalog.pool.begin().await?;
-    let claimed = work::claim(&mut transaction, worker, kinds, max, catalog.lease_duration).await?;
+    let claimed = schedule::claim_due(&mut transaction, worker, kinds, max, catalog.lease_duration).await?;
     let mut found = Vec::with_capacity(claimed.len());
     for piece in claimed {
         metrics::claimed(piece.kind);
-        let task = match WorkKind::try_from(i32::from(piece.kind)) {
-            Ok(WorkKind::Poll) => poll(&mut transaction, &piece).await?,
-            Ok(WorkKind::Transfer) => transfer(&mut transaction, &piece).await?,
-            Ok(WorkKind::Verify) => verify(&piece)?,
-            Ok(WorkKind::Sweep) => Some(sweep(&mut transaction, catalog.sweep_min_age).await?),
-            Ok(WorkKind::AutoUpdate) => Some(Task::AutoUpdate(wire::AutoUpdateTask {})),
-            Ok(WorkKind::Expire) => Some(Task::Expire(wire::ExpireTask {})),
-            Ok(WorkKind::Collect) => Some(Task::Collect(wire::CollectTask {})),
-            Ok(WorkKind::Deliver) => deliver(&mut transaction, &piece).await?,
-            Ok(_) | Err(_) => None,
+        let task = match piece.kind {
+            Kind::Poll => poll(&mut transaction, &piece).await?,
+            Kind::Transfer => transfer(&mut transaction, &piece).await?,
+            Kind::Verify => verify(&piece)?,
+            Kind::Sweep => Some(sweep(&mut transaction, catalog.sweep_min_age).await?),
+            Kind::AutoUpdate => Some(Task::AutoUpdate(wire::AutoUpdateTask {})),
+            Kind::Expire => Some(Task::Expire(wire::ExpireTask {})),
+            Kind::Collect => Some(Task::Collect(wire::CollectTask {})),
+            Kind::Deliver => deliver(&mut transaction, &piece).await?,
+            Kind::Upload => None,
         };
         match task {
             Some(task) => found.push(wire::Work {
-                lease: Some(wire::Lease {
-                    work_id: piece.lease.work_id,
-                    epoch: piece.lease.epoch,
-                }),
+                lease: Some(piece.lease.into()),
                 lease_duration: prost_types::Duration::try_from(catalog.lease_duration).ok(),
                 traceparent: piece.traceparent,
                 task: Some(task),
             }),
-            None => work::remove(&mut transaction, piece.lease.work_id).await?,
+            None => schedule::remove(&mut transaction, piece.lease.work_id).await?,
         }
     }
     transaction.commit().await?;
@@ -83,23 +67,20 @@ pub(super) async fn claim(
 }
 
 async fn poll(connection: &mut PgConnection, piece: &Claimed) -> Result<Option<Task>, Failure> {
-    let plan = sync_runs::plan_run(connection, &piece.subject).await?;
-    let is_plan = plan.is_some();
-    let remote_id = match plan.map(|plan| plan.target) {
-        Some(PlanTarget::Described(remote)) => {
-            return Ok(Some(Task::Poll(wire::PollTask {
-                remote: Some(*remote),
-                check_index: true,
-                plan_run_id: piece.subject.clone(),
-                ..wire::PollTask::default()
-            })));
-        }
-        Some(PlanTarget::Remote(remote_id)) => remote_id,
-        None => match subject_remote(&piece.subject) {
-            Ok(remote_id) => remote_id,
-            // A plan whose run is gone.
-            Err(_) => return Ok(None),
+    let (remote_id, plan_run_id) = match &piece.subject {
+        Subject::PlanRun(id) => match sync_runs::plan_run(connection, id).await?.map(|run| run.target) {
+            Some(PlanTarget::Described(remote)) => {
+                return Ok(Some(Task::Poll(wire::PollTask {
+                    remote: Some(*remote),
+                    check_index: true,
+                    plan_run_id: id.clone(),
+                    ..wire::PollTask::default()
+                })));
+            }
+            Some(PlanTarget::Remote(remote_id)) => (remote_id, Some(id)),
+            None => return Ok(None),
         },
+        subject => (subject.remote()?, None),
     };
     let Some(row) = remotes::by_ids(connection, &[remote_id])
         .await?
@@ -113,8 +94,8 @@ async fn poll(connection: &mut PgConnection, piece: &Claimed) -> Result<Option<T
         check_index: true,
         ..wire::PollTask::default()
     };
-    if is_plan {
-        task.plan_run_id = piece.subject.clone();
+    if let Some(id) = plan_run_id {
+        task.plan_run_id.clone_from(id);
         return Ok(Some(Task::Poll(task)));
     }
     sync_runs::attach(connection, remote_id, piece.lease.epoch).await?;
@@ -130,7 +111,7 @@ async fn poll(connection: &mut PgConnection, piece: &Claimed) -> Result<Option<T
 }
 
 async fn transfer(connection: &mut PgConnection, piece: &Claimed) -> Result<Option<Task>, Failure> {
-    let sha256 = subject_blob(&piece.subject)?;
+    let sha256 = piece.subject.blob()?;
     let sources = transfers::sources(connection, &sha256).await?;
     let mut ids: Vec<i64> = sources.iter().map(|source| source.remote_id).collect();
     ids.dedup();
@@ -159,9 +140,7 @@ async fn transfer(connection: &mut PgConnection, piece: &Claimed) -> Result<Opti
 }
 
 fn verify(piece: &Claimed) -> Result<Option<Task>, Failure> {
-    let pair = transfers::subject_pair(&piece.subject);
-    let (metadata, root) =
-        pair.ok_or_else(|| Failure::Corrupt(format!("verification of {:?}", piece.subject)))?;
+    let (metadata, root) = piece.subject.blob_pair()?;
     Ok(Some(Task::Verify(wire::VerifyTask {
         metadata_sha256: digest_bytes(&metadata),
         root_sha256: digest_bytes(&root),
@@ -169,7 +148,7 @@ fn verify(piece: &Claimed) -> Result<Option<Task>, Failure> {
 }
 
 async fn deliver(connection: &mut PgConnection, piece: &Claimed) -> Result<Option<Task>, Failure> {
-    let Some(row) = webhooks::by_id(connection, subject_webhook(&piece.subject)?).await? else {
+    let Some(row) = webhooks::by_id(connection, piece.subject.webhook()?).await? else {
         return Ok(None);
     };
     let status = row.webhook.status.clone().unwrap_or_default();
@@ -183,7 +162,7 @@ async fn deliver(connection: &mut PgConnection, piece: &Claimed) -> Result<Optio
 async fn sweep(connection: &mut PgConnection, min_age: Duration) -> Result<Task, Failure> {
     // An object that nothing knows may be one that a database of yesterday does not know yet.
     let min_object_age = min_age.max(settings::load(connection).await?.deletion_grace);
-    uploads::remove_abandoned(connection, ABANDONED_AFTER).await?;
+    uploads::remove_abandoned(connection, UPLOAD_ABANDONED_AFTER).await?;
     Ok(Task::Sweep(wire::SweepTask {
         live_uploads: transfers::live_uploads(connection).await?,
         min_age: prost_types::Duration::try_from(min_age).ok(),

@@ -6,12 +6,13 @@ mod credentials;
 mod leases;
 mod poll;
 mod resume;
+mod sources;
 mod transfer;
 
 use std::time::Duration;
 
 use rootstock_blobs::{BlobStore, LocalConfig, StoreConfig};
-use rootstock_model::Digest;
+use rootstock_model::{ArtifactRef, Digest};
 use rootstock_proto::{
     catalog::v1::Remote,
     sync::v1::{TransferSource, TransferTask, work::Task},
@@ -144,15 +145,29 @@ fn source(server: &FakeRemote, path: &str, size: u64) -> TransferSource {
         remote: Some(remote(server)),
         path: path.to_owned(),
         size_bytes: i64::try_from(size).unwrap(),
+        artifact: None,
     }
 }
 
-fn transfer_of(content: &Content, sources: Vec<TransferSource>) -> TransferTask {
+/// Has each source name the content, unless it names something already.
+fn transfer_of(content: &Content, mut sources: Vec<TransferSource>) -> TransferTask {
+    let digest = content.digest().unwrap();
+    for source in &mut sources {
+        source
+            .artifact
+            .get_or_insert_with(|| ArtifactRef::Digest(digest).into());
+    }
     TransferTask {
-        sha256: digest_bytes(&content.digest().unwrap()),
+        sha256: digest_bytes(&digest),
         sources,
         ..TransferTask::default()
     }
+}
+
+/// Adds a source that has the same content.
+fn add_source(task: &mut TransferTask, source: TransferSource) {
+    let artifact = task.sources[0].artifact.clone();
+    task.sources.push(TransferSource { artifact, ..source });
 }
 
 fn digest_bytes(digest: &Digest) -> bytes::Bytes {

@@ -18,6 +18,18 @@ pub enum ArtifactRef {
     },
 }
 
+/// Where a file of an image is to be had: on one remote, as its last offer has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ArtifactLocation {
+    /// What names the file.
+    pub artifact: ArtifactRef,
+    /// Where the offer says that it lies, relative to the remote's URL. Empty where the reference says
+    /// it all.
+    pub path: String,
+    /// The exact length that the offer claims, in bytes.
+    pub size_bytes: u64,
+}
+
 /// The files of a split image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ImagePart {

@@ -34,7 +34,7 @@ pub mod settings;
 pub mod snapshot;
 
 pub use architecture::Architecture;
-pub use artifact::{ArtifactRef, ImagePart};
+pub use artifact::{ArtifactLocation, ArtifactRef, ImagePart};
 pub use constraint::VersionConstraint;
 pub use credentials::Credentials;
 pub use digest::Digest;

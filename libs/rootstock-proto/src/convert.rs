@@ -1,5 +1,6 @@
 //! Conversions between messages and the model's types. An error names the field's path.
 
+mod artifact;
 mod remote;
 mod snapshot;
 mod webhook;
@@ -9,6 +10,7 @@ use time::OffsetDateTime;
 
 use crate::{Error, catalog::v1 as wire};
 
+pub use artifact::artifact_location;
 pub use remote::{RemoteSpec, remote_spec, selection};
 pub use snapshot::{document, offered_image_from_wire, offered_image_to_wire};
 pub use webhook::check_webhook;

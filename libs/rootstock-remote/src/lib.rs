@@ -19,4 +19,4 @@ mod source;
 
 pub use limits::{MAX_DOCUMENT_BYTES, RemoteLimits};
 pub use protocols::{RemoteSources, probe};
-pub use source::{ArtifactLocation, KnownState, Opened, Polled, RemoteSource, Resume, Validators};
+pub use source::{KnownState, Opened, Polled, RemoteSource, Resume, Validators};

@@ -12,11 +12,12 @@ mod verify;
 pub use probe::ImageServer;
 
 use futures::future::{BoxFuture, FutureExt as _};
+use rootstock_model::ArtifactLocation;
 use url::Url;
 
 use self::verify::Verifier;
 use crate::{
-    ArtifactLocation, KnownState, Opened, Polled, RemoteSource, Resume,
+    KnownState, Opened, Polled, RemoteSource, Resume,
     http::{FetchError, HttpServer, Target},
 };
 

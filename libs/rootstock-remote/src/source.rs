@@ -4,7 +4,7 @@ use std::fmt;
 
 use futures::future::BoxFuture;
 use rootstock_model::{
-    ArtifactRef,
+    ArtifactLocation,
     snapshot::{Document, Snapshot},
 };
 use serde::{Deserialize, Serialize};
@@ -13,6 +13,8 @@ use url::Url;
 use crate::http::{Body, FetchError};
 
 /// An image server.
+///
+/// Every implementation passes one suite of tests, `tests/integration/sync/sources.rs`.
 pub trait RemoteSource: fmt::Debug + Send + Sync {
     /// Asks whether the server offers something else than is known, and what.
     ///
@@ -57,18 +59,6 @@ pub enum Polled {
         /// All that the server offers.
         snapshot: Snapshot,
     },
-}
-
-/// A file on a server.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ArtifactLocation {
-    /// What names the file.
-    pub artifact: ArtifactRef,
-    /// Where the offer says that it lies, relative to the remote's URL. Empty where the reference says
-    /// it all.
-    pub path: String,
-    /// The exact length that the offer claims, in bytes.
-    pub size_bytes: u64,
 }
 
 /// Where to go on.

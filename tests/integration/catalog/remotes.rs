@@ -560,3 +560,35 @@ async fn a_version_constraint_takes_its_release_and_lists_why_others_are_not_the
     assert_eq!(taken.len(), 1);
     assert_eq!(taken[0].serial, "1.11.0");
 }
+
+#[tokio::test]
+async fn the_protocol_is_stored_sent_to_workers_and_changed_by_its_mask() {
+    let (database, catalog) = start().await;
+    catalog.add_remote(remote("images")).await.unwrap();
+    assert_eq!(get(&catalog, "images").await.protocol, "simplestreams");
+    // As a newer version may have left it, before an operator went back to this one.
+    let mut connection = PgConnection::connect(&database.url).await.unwrap();
+    sqlx::query("UPDATE remotes SET protocol = 'oci'")
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    let poll = catalog.claim(WorkKind::Poll).await.unwrap();
+    assert_eq!(poll_task(&poll).remote.as_ref().unwrap().protocol, "oci");
+
+    let with = |protocol: &str| Remote {
+        name: "images".to_owned(),
+        protocol: protocol.to_owned(),
+        insecure: true,
+        ..Remote::default()
+    };
+    for (wanted, path) in [(with("oci"), "protocol"), (with(""), "insecure")] {
+        let refused = update(&catalog, wanted, &[path]).await.unwrap_err();
+        let text = refused.message();
+        assert!(text.contains(r#""oci" is none of: simplestreams"#), "{text}");
+    }
+    let after = update(&catalog, with("simplestreams"), &["protocol"])
+        .await
+        .unwrap();
+    assert_eq!(after.protocol, "simplestreams");
+    assert_eq!(get(&catalog, "images").await.protocol, "simplestreams");
+}

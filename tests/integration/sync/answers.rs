@@ -70,6 +70,7 @@ impl Canned {
             remote: Some(self.remote()),
             path: "blob".to_owned(),
             size_bytes: size as i64,
+            artifact: None,
         }
     }
 

@@ -540,3 +540,17 @@ async fn what_is_known_in_part_is_read_anew() {
     assert_eq!(asked(&stage), [INDEX_PATH, PRODUCTS_PATH]);
     worker.stop().await;
 }
+
+#[tokio::test]
+async fn a_protocol_that_the_worker_does_not_know_fails_with_those_it_knows() {
+    let stage = Stage::new().await;
+    small_tree().publish(&stage.remote).unwrap();
+    let worker = stage.worker();
+    let mut task = first_poll(&stage);
+    task.remote.as_mut().unwrap().protocol = "oci".to_owned();
+    let failed = poll(&stage, task).await;
+    let error = error_of(&failed);
+    assert!(error.contains(r#""oci" is none of: simplestreams"#), "{error}");
+    assert_eq!(asked(&stage), [""; 0]);
+    worker.stop().await;
+}

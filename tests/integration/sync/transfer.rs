@@ -12,7 +12,7 @@ use rootstock_tests::{
     remote::{Content, FakeRemote, Fault},
 };
 
-use super::{MIB, Stage, digest_bytes, error_of, remote, source, transfer_of};
+use super::{MIB, Stage, add_source, digest_bytes, error_of, remote, source, transfer_of};
 
 const SIZE: u64 = 5 * MIB + 17;
 
@@ -199,7 +199,7 @@ async fn the_next_source_is_tried_when_one_is_wrong() {
     ] {
         stage.remote.fault("root", fault.clone());
         let mut task = task.clone();
-        task.sources.push(source(&mirror, "mirrored", SIZE));
+        add_source(&mut task, source(&mirror, "mirrored", SIZE));
         finished(stage.transfer(task).await);
         assert!(stage.holds(&content).await, "{fault:?}");
         stage.store.delete(&content.digest().unwrap()).await.unwrap();
@@ -217,7 +217,7 @@ async fn the_next_source_goes_on_where_one_was_cut() {
     let (content, mut task) = stage.blob("root", SIZE);
     let mirror = FakeRemote::https().unwrap();
     mirror.put("mirrored", content.clone()).unwrap();
-    task.sources.push(source(&mirror, "mirrored", SIZE));
+    add_source(&mut task, source(&mirror, "mirrored", SIZE));
     stage.remote.fault("root", Fault::CloseAfter { bytes: 3 * MIB });
     finished(stage.transfer(task).await);
     assert!(stage.holds(&content).await);
@@ -240,7 +240,7 @@ async fn a_mixture_that_is_wrong_is_fetched_whole_from_one() {
     stage.remote.fault("root", Fault::CloseAfter { bytes: 3 * MIB });
     let mirror = FakeRemote::https().unwrap();
     mirror.put("mirrored", content.clone()).unwrap();
-    task.sources.push(source(&mirror, "mirrored", SIZE));
+    add_source(&mut task, source(&mirror, "mirrored", SIZE));
     finished(stage.transfer(task).await);
     assert!(stage.holds(&content).await);
     let ranges: Vec<_> = mirror
@@ -260,7 +260,7 @@ async fn when_all_fail_all_are_named_and_the_shortest_wait_counts() {
     let mirror = FakeRemote::https().unwrap();
     let mut named = source(&mirror, "mirrored", SIZE);
     named.remote.as_mut().unwrap().name = "mirror".to_owned();
-    task.sources.push(named);
+    add_source(&mut task, named);
     let busy = |seconds: &str| Fault::Status {
         code: 503,
         retry_after: Some(seconds.to_owned()),
@@ -331,7 +331,14 @@ async fn nonsense_from_the_catalog_fails_and_harms_nothing() {
                 size_bytes: -1,
                 ..source.clone()
             }),
-            "size is negative",
+            "source.size_bytes: is negative",
+        ),
+        (
+            TransferTask {
+                sources: vec![source.clone()],
+                ..good.clone()
+            },
+            "source.artifact: is missing",
         ),
         (
             of_source(TransferSource {

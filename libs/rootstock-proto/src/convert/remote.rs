@@ -215,6 +215,7 @@ mod tests {
                 "remote.version_constraint"
             ]
         );
+        assert_eq!(violations[2].description, r#""oci" is none of: simplestreams"#);
     }
 
     #[test]

@@ -165,9 +165,10 @@ pub(crate) async fn create(connection: &mut PgConnection, spec: &RemoteSpec) -> 
     let id = sqlx::query_scalar!(
         "INSERT INTO remotes (name, url, protocol, mode, include, exclude, root_preference, keep_versions,
              update_interval_ms, ca_pem, insecure, disabled, version_constraint, auth)
-         VALUES ($1, $2, 'simplestreams', $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) RETURNING id",
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) RETURNING id",
         spec.name.as_str(),
         spec.endpoint.url,
+        spec.endpoint.protocol.as_str(),
         spec.selection.mode.as_str(),
         &columns.include,
         &columns.exclude,
@@ -192,12 +193,13 @@ pub(crate) async fn create(connection: &mut PgConnection, spec: &RemoteSpec) -> 
 pub(crate) async fn update(connection: &mut PgConnection, id: i64, spec: &RemoteSpec) -> Result<(), Failure> {
     let columns = Columns::of(spec);
     sqlx::query!(
-        "UPDATE remotes SET url = $2, mode = $3, include = $4, exclude = $5, root_preference = $6, keep_versions = $7,
-             update_interval_ms = $8, ca_pem = $9, insecure = $10, disabled = $11, version_constraint = $12,
-             auth = $13, generation = generation + 1
+        "UPDATE remotes SET url = $2, protocol = $3, mode = $4, include = $5, exclude = $6, root_preference = $7,
+             keep_versions = $8, update_interval_ms = $9, ca_pem = $10, insecure = $11, disabled = $12,
+             version_constraint = $13, auth = $14, generation = generation + 1
          WHERE id = $1",
         id,
         spec.endpoint.url,
+        spec.endpoint.protocol.as_str(),
         spec.selection.mode.as_str(),
         &columns.include,
         &columns.exclude,

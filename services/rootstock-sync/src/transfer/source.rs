@@ -3,10 +3,10 @@
 use std::pin::pin;
 
 use rootstock_blobs::{BlobError, Upload};
-use rootstock_model::{ArtifactRef, RemoteName};
-use rootstock_proto::sync::v1 as wire;
+use rootstock_model::{ArtifactLocation, RemoteName};
+use rootstock_proto::{convert, sync::v1 as wire};
 use rootstock_remote::{
-    ArtifactLocation, RemoteSource, Resume, Validators,
+    RemoteSource, Resume, Validators,
     http::{Body, FetchError, Problem, Target},
 };
 use url::Url;
@@ -66,13 +66,8 @@ impl<'a> Source<'a> {
     pub(super) fn new(transfer: &'a Transfer<'a>, source: &wire::TransferSource) -> Result<Self, FetchError> {
         let spec = remote::spec(source.remote.as_ref())?;
         let server = transfer.worker.remotes.source(&spec.endpoint)?;
-        let size_bytes = u64::try_from(source.size_bytes)
-            .map_err(|_| FetchError::bad_remote(&spec.endpoint.url, "a file's size is negative"))?;
-        let artifact = ArtifactLocation {
-            artifact: ArtifactRef::Digest(transfer.digest),
-            path: source.path.clone(),
-            size_bytes,
-        };
+        let artifact = convert::artifact_location("source", source)
+            .map_err(|error| FetchError::bad_remote(&spec.endpoint.url, error))?;
         Ok(Self {
             transfer,
             name: spec.name,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use rootstock_model::ArtifactRef;
 use rootstock_proto::{
     convert::digest_bytes,
     sync::v1::{self as wire, work::Task},
@@ -124,6 +125,7 @@ async fn transfer(connection: &mut PgConnection, piece: &Claimed) -> Result<Opti
                 remote: Some(row.remote.clone()),
                 path: source.path,
                 size_bytes: source.size_bytes,
+                artifact: Some(ArtifactRef::Digest(sha256).into()),
             })
         })
         .collect();

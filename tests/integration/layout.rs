@@ -116,16 +116,6 @@ fn no_crate_names_what_it_must_not() {
 }
 
 #[test]
-fn the_command_line_does_not_name_the_sync_service() {
-    let mut found = vec![];
-    sources(&repository_root().join("services/rootstock/src/cli"), &mut found);
-    assert!(found.len() > 50);
-    for (_, source) in found {
-        assert!(!source.contains("rootstock_sync"), "{source}");
-    }
-}
-
-#[test]
 fn the_runtime_knows_nothing_about_images() {
     let mut found = vec![];
     sources(&repository_root().join("libs/rootstock-runtime/src"), &mut found);

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use rootstock_model::selection::Rule;
+use rootstock_model::{Protocol, selection::Rule};
 use rootstock_proto::catalog::v1::{Remote, RemoteMode};
 
 use super::credentials::CredentialArgs;
@@ -15,6 +15,10 @@ use crate::{Failure, input::truth};
 /// Flags about a remote.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct Fields {
+    /// What the server speaks [default: simplestreams]
+    #[arg(long, value_name = "PROTOCOL", value_parser = Protocol::ALL.map(Protocol::as_str))]
+    protocol: Option<String>,
+
     /// mirror: store new versions as they appear (the default); on-demand: list them, and store what is fetched
     #[arg(long, value_enum, value_name = "MODE", hide_possible_values = true)]
     mode: Option<Mode>,
@@ -72,6 +76,10 @@ impl Fields {
     /// A file cannot be read or used.
     pub(super) fn apply(&self, remote: &mut Remote) -> Result<Vec<&'static str>, Failure> {
         let mut paths = Vec::new();
+        if let Some(protocol) = &self.protocol {
+            remote.protocol.clone_from(protocol);
+            paths.push("protocol");
+        }
         if let Some(mode) = self.mode {
             let mode = match mode {
                 Mode::Mirror => RemoteMode::Mirror,
@@ -194,12 +202,22 @@ mod tests {
                     "--root-preference",
                     "squashfs,root.tar.xz",
                     "--update-interval",
-                    "90s"
+                    "90s",
+                    "--protocol",
+                    "simplestreams"
                 ],
                 &mut remote
             ),
-            ["root_preference", "update_interval", "insecure"]
+            ["protocol", "root_preference", "update_interval", "insecure"]
         );
+        assert_eq!(remote.protocol, "simplestreams");
         assert_eq!(remote.root_preference, ["squashfs", "root.tar.xz"]);
+    }
+    #[test]
+    fn an_unknown_protocol_is_refused_with_those_that_are_known() {
+        let refused = Flags::try_parse_from(["test", "--protocol", "oci"])
+            .err()
+            .unwrap();
+        assert!(refused.to_string().contains("simplestreams"), "{refused}");
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Owns: the trait [`RemoteSource`], the protocols that implement it (one directory each), the HTTP
 //! that they share, and the words for everything that can go wrong on the way. Refuses to know: the
-//! catalog and its messages (what a remote offers is told in the model's types), where the bytes go,
+//! catalog and its messages (offers are in the model's types), where the bytes go,
 //! and SQL. Nothing is retried here: the next claim of the work is the retry.
 //!
 //! Start reading at [`RemoteSource`], then `protocols` (the registry) and `simplestreams`. `http` is

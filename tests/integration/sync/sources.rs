@@ -113,7 +113,7 @@ impl<P: Publisher> Subject<P> {
         self.source_at(&self.endpoint())
     }
 
-    /// Polls as whoever knows nothing.
+    /// Polls with nothing known.
     async fn offer(&self) -> (Vec<Document>, Snapshot) {
         match self.source().poll(KnownState::default()).await.unwrap() {
             Polled::Offer { documents, snapshot } => (documents, snapshot),

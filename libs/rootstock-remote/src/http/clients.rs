@@ -156,7 +156,7 @@ impl fmt::Debug for Trust {
 pub(super) mod tests {
     use super::*;
 
-    /// A client that trusts nobody; whoever asks for nothing needs no more.
+    /// A client that trusts no server: enough for tests that send no request.
     pub(in crate::http) fn client() -> reqwest::Client {
         // The program's own part; another test may have been faster.
         let _ = rustls::crypto::ring::default_provider().install_default();

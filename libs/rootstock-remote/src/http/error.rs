@@ -1,4 +1,4 @@
-//! What can go wrong with an image server, in words for whoever runs the remote.
+//! What can go wrong with an image server, in words for the remote's operator.
 
 use std::{error::Error as StdError, fmt, time::Duration};
 
@@ -115,7 +115,7 @@ pub enum Problem {
 /// What is wrong with the server's certificate or its TLS.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TlsProblem {
-    /// Nobody whom we trust has issued it.
+    /// No trusted authority issued it.
     UnknownIssuer,
     /// It is another host's.
     OtherName,

@@ -103,7 +103,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whoever_keeps_the_rate_passes(
+        fn a_body_above_the_rate_passes(
             minimum in 0u64..10_000, steps in prop::collection::vec(1u64..5_000, 1..200),
         ) {
             let mut watchdog = LowSpeed::new(minimum, 7 * SECOND);
@@ -114,7 +114,7 @@ mod tests {
         }
 
         #[test]
-        fn whoever_stays_below_is_caught_within_two_windows(minimum in 2u64..10_000, step_ms in 1u64..5_000) {
+        fn a_body_below_the_rate_is_caught_within_two_windows(minimum in 2u64..10_000, step_ms in 1u64..5_000) {
             let mut watchdog = LowSpeed::new(minimum, 7 * SECOND);
             let bytes = (minimum - 1) * step_ms / 1000;
             let caught = (0..=14_000 / step_ms)

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, header::RETRY_AFTER};
 
-/// Nobody is made to wait longer, whatever a server says.
+/// The longest wait that a server can ask for.
 const MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How long the answer asks to wait, from `now`; `None` when it does not say, or says it wrongly.

@@ -24,8 +24,8 @@ impl<'a> Documents<'a> {
         }
     }
 
-    /// Asks whether a document is what it was. Answers it with the validators that it has now; `None`
-    /// when it is something else.
+    /// Asks whether a document is what it was. Returns it with the validators that it has now; `None`
+    /// when it changed.
     pub(super) async fn revalidate(&mut self, known: &Document) -> Result<Option<Document>, FetchError> {
         let target = self.source.target(&known.path);
         match self

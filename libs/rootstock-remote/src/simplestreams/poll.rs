@@ -27,7 +27,7 @@ pub(super) async fn poll(source: &Simplestreams, known: KnownState<'_>) -> Resul
     }
 }
 
-/// Asks for what is known, and stops at the first that is not what it was. Answers the documents with
+/// Asks for what is known, and stops at the first that is not what it was. Returns the documents with
 /// the validators that they have now; `None` when something is new, or too little is known.
 async fn unchanged(
     source: &Simplestreams,

@@ -3,10 +3,9 @@
 
 use std::{fmt, str::FromStr};
 
-use globset::{GlobBuilder, GlobMatcher};
-
 use crate::{
-    Reason, RootFtype, VersionConstraint,
+    NamePattern, Reason, RootFtype, VersionConstraint,
+    pattern::InvalidPattern,
     snapshot::{Content, OfferedImage},
 };
 
@@ -55,12 +54,12 @@ impl SelectionKey {
     }
 }
 
-/// One rule: `KEY=GLOB`. Globs know `*`, `?`, `[…]` and `{a,b}`; case does not matter.
+/// One rule: `KEY=PATTERN`, see [`pattern`](crate::pattern).
 #[derive(Debug, Clone)]
 pub struct Rule {
     key: SelectionKey,
     text: String,
-    glob: GlobMatcher,
+    pattern: NamePattern,
 }
 
 /// The text is no rule.
@@ -83,7 +82,7 @@ impl FromStr for Rule {
         };
         let (key, pattern) = rule
             .split_once('=')
-            .ok_or_else(|| invalid("write it as KEY=GLOB".to_owned()))?;
+            .ok_or_else(|| invalid("write it as KEY=PATTERN".to_owned()))?;
         let key = SelectionKey::ALL
             .into_iter()
             .find(|known| known.as_str() == key)
@@ -91,15 +90,13 @@ impl FromStr for Rule {
                 let known = SelectionKey::ALL.map(SelectionKey::as_str).join(", ");
                 invalid(format!("{key:?} is no key; the keys are {known}"))
             })?;
-        let glob = GlobBuilder::new(pattern)
-            .case_insensitive(true)
-            .build()
-            .map_err(|error| invalid(error.kind().to_string()))?
-            .compile_matcher();
+        let pattern = pattern
+            .parse()
+            .map_err(|error: InvalidPattern| invalid(format!("the pattern {error}")))?;
         Ok(Self {
             key,
             text: rule.to_owned(),
-            glob,
+            pattern,
         })
     }
 }
@@ -121,19 +118,19 @@ impl Eq for Rule {}
 impl Rule {
     fn matches(&self, image: &OfferedImage) -> bool {
         match self.key {
-            SelectionKey::Product => self.glob.is_match(image.product.as_str()),
+            SelectionKey::Product => self.pattern.matches(image.product.as_str()),
             SelectionKey::Alias => image
                 .aliases
                 .iter()
-                .any(|alias| self.glob.is_match(alias.as_str())),
-            SelectionKey::Os => self.glob.is_match(image.property("os")),
-            SelectionKey::Release => self.glob.is_match(image.property("release")),
-            SelectionKey::Variant => self.glob.is_match(image.property("variant")),
+                .any(|alias| self.pattern.matches(alias.as_str())),
+            SelectionKey::Os => self.pattern.matches(image.property("os")),
+            SelectionKey::Release => self.pattern.matches(image.property("release")),
+            SelectionKey::Variant => self.pattern.matches(image.property("variant")),
             SelectionKey::Architecture => {
-                self.glob.is_match(image.architecture.kernel_name())
-                    || self.glob.is_match(image.architecture.simplestreams_name())
+                self.pattern.matches(image.architecture.kernel_name())
+                    || self.pattern.matches(image.architecture.simplestreams_name())
             }
-            SelectionKey::Type => self.glob.is_match(image.image_type.as_str()),
+            SelectionKey::Type => self.pattern.matches(image.image_type.as_str()),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! What a remote offers, in the catalog's own words and free of any protocol's.
 
+mod fit;
+
 use std::collections::BTreeMap;
 
 use time::{Date, OffsetDateTime};

@@ -179,10 +179,12 @@ pub enum Refusal {
     Disabled,
     /// An image has a version with just this content.
     NotChanged,
+    /// There are as many of a thing as there may be.
+    LimitReached,
 }
 
 impl Refusal {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Ambiguous,
         Self::NotFetchable,
         Self::TooManyRemoved,
@@ -193,6 +195,7 @@ impl Refusal {
         Self::Held,
         Self::Disabled,
         Self::NotChanged,
+        Self::LimitReached,
     ];
 
     /// The `ErrorInfo.reason`.
@@ -208,6 +211,7 @@ impl Refusal {
             Self::Held => "HELD",
             Self::Disabled => "DISABLED",
             Self::NotChanged => "NOT_CHANGED",
+            Self::LimitReached => "LIMIT_REACHED",
         }
     }
 }

@@ -17,6 +17,7 @@ mod maintenance;
 mod metrics;
 mod page;
 mod plan_message;
+mod plan_pages;
 mod queries;
 mod request;
 mod retry;

@@ -55,7 +55,8 @@ impl PageStart {
         self.0.get(index).map_or("", String::as_str)
     }
 
-    fn token(&self) -> String {
+    /// The token of the page after.
+    pub(crate) fn token(&self) -> String {
         self.0.join(&SEPARATOR.to_string())
     }
 }
@@ -66,6 +67,21 @@ pub(crate) fn unknown_token() -> Error {
         "page_token",
         "is none that was given out; ask for the first page without one",
     )
+}
+
+/// The rows that a page may have.
+///
+/// # Errors
+/// `INVALID_ARGUMENT` when that is negative or over 1000.
+pub(crate) fn rows(page_size: i32) -> Result<usize, Error> {
+    match usize::try_from(page_size) {
+        Ok(0) => Ok(DEFAULT_ROWS),
+        Ok(rows @ 1..=MAX_ROWS) => Ok(rows),
+        _ => {
+            let problem = format!("is {page_size}; it may be 1 to {MAX_ROWS}, or 0 for {DEFAULT_ROWS}");
+            Err(Error::invalid("page_size", problem))
+        }
+    }
 }
 
 /// A page that is being read.
@@ -93,14 +109,7 @@ impl<T: Message> Page<T> {
     /// # Errors
     /// `INVALID_ARGUMENT` when the size is negative or over 1000.
     pub(crate) fn begin(page_size: i32, start: PageStart) -> Result<Self, Error> {
-        let max_rows = match usize::try_from(page_size) {
-            Ok(0) => DEFAULT_ROWS,
-            Ok(rows @ 1..=MAX_ROWS) => rows,
-            _ => {
-                let problem = format!("is {page_size}; it may be 1 to {MAX_ROWS}, or 0 for {DEFAULT_ROWS}");
-                return Err(Error::invalid("page_size", problem));
-            }
-        };
+        let max_rows = rows(page_size)?;
         Ok(Self {
             items: Vec::with_capacity(max_rows.min(MAX_BATCH)),
             bytes: 0,
@@ -163,7 +172,7 @@ impl<T: Message> Page<T> {
 }
 
 /// The bytes of a resource in a repeated field: its own, its length and its tag.
-fn message_bytes(message: &impl Message) -> usize {
+pub(crate) fn message_bytes(message: &impl Message) -> usize {
     prost::encoding::message::encoded_len(1, message)
 }
 

@@ -36,6 +36,7 @@ pub(crate) async fn plan(connection: &mut PgConnection, plan: &Plan<'_>) -> Resu
         fetch_bytes: i64::try_from(fetch_bytes).unwrap_or(i64::MAX),
         fetch_blobs: i64::try_from(wanted.len()).unwrap_or(i64::MAX),
         left_out: plan.left_out.iter().cloned().map(Into::into).collect(),
+        next_page_token: String::new(),
     })
 }
 

@@ -1,15 +1,23 @@
-//! What requests have in common: references to images, and names of what they narrow.
+//! What requests have in common: references to images, and what is checked of several.
+
+use std::collections::BTreeMap;
 
 use rootstock_model::{
-    Architecture, ImageType, plan,
+    Architecture, ImageType, NamePattern,
+    limits::MAX_ALIASES,
+    plan,
+    properties::{self, InvalidProperty},
     reference::{self, Narrowing, Reference, ReferenceKind},
 };
-use rootstock_proto::{Error, Refusal, ResourceKind, catalog::v1 as wire};
+use rootstock_proto::{Error, FieldViolation, Refusal, ResourceKind, catalog::v1 as wire};
 use sqlx::PgConnection;
 
 use crate::{
     failure::Failure,
-    queries::resolve::{self, Found},
+    queries::{
+        images,
+        resolve::{self, Found},
+    },
 };
 
 /// An image type that a request may leave open.
@@ -203,26 +211,68 @@ pub(crate) fn architecture(name: &str) -> Result<Option<Architecture>, Error> {
     }
 }
 
-/// A glob of `*` and `?` as a LIKE pattern.
-pub(crate) fn like_pattern(glob: &str) -> String {
-    let mut pattern = String::with_capacity(glob.len() + 4);
-    for character in glob.chars() {
-        match character {
-            '*' => pattern.push('%'),
-            '?' => pattern.push('_'),
-            '%' | '_' | '\\' => pattern.extend(['\\', character]),
-            other => pattern.push(other),
-        }
-    }
-    pattern
+/// Checks properties that a request gives at `field`.
+///
+/// # Errors
+/// `INVALID_ARGUMENT` that names the key.
+pub(crate) fn check_properties(field: &str, given: &BTreeMap<String, String>) -> Result<(), Error> {
+    properties::check(given).map_err(|invalid| invalid_property(field, invalid))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// Checks how large properties are that come with content.
+///
+/// # Errors
+/// `INVALID_ARGUMENT` that names the key.
+pub(crate) fn check_property_sizes(field: &str, given: &BTreeMap<String, String>) -> Result<(), Error> {
+    properties::check_size(given).map_err(|invalid| invalid_property(field, invalid))
+}
 
-    #[test]
-    fn globs_are_patterns_and_nothing_else_is_special() {
-        assert_eq!(like_pattern("a*b?_c%"), r"a%b_\_c\%");
+fn invalid_property(field: &str, invalid: InvalidProperty) -> Error {
+    let field = match invalid.key.as_str() {
+        "" => field.to_owned(),
+        key => format!("{field}[{key:?}]"),
+    };
+    let description = invalid.problem;
+    Error::Invalid(vec![FieldViolation { field, description }])
+}
+
+/// Checks that what properties were merged into is within the limits too: what is given goes over what an
+/// image has.
+///
+/// # Errors
+/// `INVALID_ARGUMENT` that names `properties`.
+pub(crate) async fn check_merged_properties(
+    connection: &mut PgConnection,
+    image_id: &str,
+) -> Result<(), Failure> {
+    let merged = images::properties(connection, image_id).await?;
+    Ok(check_property_sizes("properties", &merged)?)
+}
+
+/// Checks how many aliases a request gives one image.
+///
+/// # Errors
+/// `INVALID_ARGUMENT` when there are more than an image has.
+pub(crate) fn check_alias_count(count: usize) -> Result<(), Error> {
+    match count > MAX_ALIASES {
+        true => {
+            let problem = format!("are {count}; at most {MAX_ALIASES} can be made of an image: give fewer");
+            Err(Error::invalid("aliases", problem))
+        }
+        false => Ok(()),
+    }
+}
+
+/// The pattern that names must match; `None` when a request leaves it open.
+///
+/// # Errors
+/// `INVALID_ARGUMENT` when it is none.
+pub(crate) fn name_pattern(field: &str, text: &str) -> Result<Option<NamePattern>, Error> {
+    match text {
+        "" => Ok(None),
+        text => text
+            .parse()
+            .map(Some)
+            .map_err(|error| Error::invalid(field, error)),
     }
 }

@@ -51,14 +51,15 @@ pub(crate) struct Recorded {
 }
 
 /// Records a submission, or, when only a plan was asked for, the plan.
-pub(crate) async fn submit(catalog: &Catalog, submission: Submission) -> Result<Recorded, Failure> {
+pub(crate) async fn submit(catalog: &Catalog, mut submission: Submission) -> Result<Recorded, Failure> {
+    submission.snapshot.fit();
     let mut writer = Writer::begin(&catalog.pool).await?;
     let guard = fence_kind(writer.connection(), submission.lease, Kind::Poll).await?;
     if let Subject::PlanRun(id) = &guard.subject {
         let run = sync_runs::plan_run(writer.connection(), id).await?;
         let run = run.ok_or_else(|| Error::not_found(ResourceKind::SyncRun, id))?;
         let outcome = plan_only(&mut writer, run, &submission.snapshot).await?;
-        sync_runs::finish_plan(writer.connection(), id, &outcome).await?;
+        sync_runs::finish_plan(writer.connection(), id, outcome).await?;
         schedule::remove(writer.connection(), guard.lease.work_id).await?;
         change::commit(writer).await?;
         return Ok(Recorded::default());
@@ -141,7 +142,7 @@ pub(crate) async fn poll_succeeded(
     plan: wire::Plan,
 ) -> Result<(), Failure> {
     remotes::record_poll(writer.connection(), remote.id, "").await?;
-    let more = sync_runs::finish(writer.connection(), remote.id, guard.lease.epoch, &Ok(plan)).await?;
+    let more = sync_runs::finish(writer.connection(), remote.id, guard.lease.epoch, Ok(plan)).await?;
     let delay = match more {
         true => Duration::ZERO,
         false => retry::next_poll(update_interval(&remote.remote, settings), rand::random()),
@@ -173,7 +174,7 @@ pub(crate) async fn poll_failed(
 ) -> Result<(), Failure> {
     remotes::record_poll(writer.connection(), remote_id, error).await?;
     let failed = Err(error.to_owned());
-    let more = sync_runs::finish(writer.connection(), remote_id, guard.lease.epoch, &failed).await?;
+    let more = sync_runs::finish(writer.connection(), remote_id, guard.lease.epoch, failed).await?;
     let delay = if more { Duration::ZERO } else { delay };
     schedule::fail(writer.connection(), guard, error, Some(delay)).await?;
     let remote = remote_by_id(writer, remote_id).await?.remote;

@@ -5,7 +5,7 @@
 //! machine's matter); `ROOTSTOCK_RANDOM_ROUNDS` makes it longer.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     env,
     sync::{Mutex, PoisonError},
     time::Duration,
@@ -13,7 +13,12 @@ use std::{
 
 use futures::{StreamExt as _, future::join_all};
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
-use rootstock_model::{Digest, snapshot::Snapshot};
+use rootstock_model::{
+    Digest,
+    limits::{MAX_PROPERTIES_BYTES, MAX_TEXT_BYTES},
+    properties::MAX_VALUE_BYTES,
+    snapshot::Snapshot,
+};
 use rootstock_proto::{
     catalog::v1::{
         AddImageRequest, CreateAliasRequest, CreateApplicationRequest, DeleteAliasRequest,
@@ -102,6 +107,26 @@ async fn whatever_happens_at_once_every_promise_holds() {
     }
 }
 
+/// Properties: mostly none, else up to what an image may have, and sometimes more.
+fn large_properties(random: &mut StdRng) -> HashMap<String, String> {
+    if random.random_bool(0.5) {
+        return HashMap::new();
+    }
+    let count = random.random_range(0..MAX_PROPERTIES_BYTES / MAX_VALUE_BYTES + 1);
+    let value = "x".repeat(random.random_range(0..=MAX_VALUE_BYTES));
+    (0..count)
+        .map(|number| (format!("k{number}"), value.clone()))
+        .collect()
+}
+
+/// A text: mostly short, else about as long as it may be.
+fn large_text(text: &str, random: &mut StdRng) -> String {
+    match random.random_bool(0.2) {
+        true => "x".repeat(random.random_range(MAX_TEXT_BYTES / 2..=MAX_TEXT_BYTES + 1)),
+        false => text.to_owned(),
+    }
+}
+
 impl World {
     async fn new() -> Self {
         let site = Site::start().await;
@@ -167,6 +192,7 @@ impl World {
                         .map(|number| serial(number.unsigned_abs() + 1))
                         .unwrap_or_default(),
                     default: random.random_bool(0.2),
+                    properties: large_properties(random),
                     ..AddImageRequest::default()
                 };
                 ("add", images.add_image(request).await.map(drop))
@@ -198,7 +224,7 @@ impl World {
                 let request = RollbackImageRequest {
                     image: name,
                     version,
-                    reason: "at random".to_owned(),
+                    reason: large_text("at random", random),
                     ..RollbackImageRequest::default()
                 };
                 ("roll back", images.rollback_image(request).await.map(drop))
@@ -222,6 +248,7 @@ impl World {
                     image: name,
                     version,
                     replace: random.random(),
+                    description: large_text("", random),
                     ..CreateAliasRequest::default()
                 };
                 ("create an alias", aliases.create_alias(request).await.map(drop))

@@ -10,7 +10,7 @@ mod source;
 
 use std::path::PathBuf;
 
-use globset::{GlobBuilder, GlobMatcher};
+use rootstock_model::NamePattern;
 use rootstock_remote::http::FetchErrorKind;
 use rootstock_simplestreams::lint::{Code, Finding, Linter, Place, Report, Severity};
 
@@ -43,8 +43,8 @@ pub(crate) struct LintArgs {
     index_only: bool,
 
     /// Look only at products whose name matches; may be repeated
-    #[arg(long = "product", value_name = "GLOB", value_parser = glob)]
-    products: Vec<GlobMatcher>,
+    #[arg(long = "product", value_name = "PATTERN")]
+    products: Vec<NamePattern>,
 
     /// Trust the certificates in this file, PEM, besides the system's
     #[arg(long, value_name = "FILE")]
@@ -55,12 +55,6 @@ pub(crate) struct LintArgs {
     insecure: bool,
 }
 
-fn glob(text: &str) -> Result<GlobMatcher, String> {
-    let glob = GlobBuilder::new(text).case_insensitive(true).build();
-    glob.map(|glob| glob.compile_matcher())
-        .map_err(|error| error.kind().to_string())
-}
-
 impl LintArgs {
     pub(crate) async fn run(self, format: Format) -> Result<(), Failure> {
         or_interrupted(self.check(format), "stopped before everything was looked at").await
@@ -69,7 +63,7 @@ impl LintArgs {
     async fn check(self, format: Format) -> Result<(), Failure> {
         let (source, index) = Source::open(&self.target, self.ca.as_deref(), self.insecure).await?;
         let wanted = |product: &str| {
-            self.products.is_empty() || self.products.iter().any(|glob| glob.is_match(product))
+            self.products.is_empty() || self.products.iter().any(|pattern| pattern.matches(product))
         };
         let mut report = self.documents(&source, index, &wanted).await?;
         let seen = match (self.index_only, self.blobs) {

@@ -42,8 +42,9 @@ pub(crate) struct WatchArgs {
     #[command(flatten)]
     kinds: ChangeKinds,
 
-    /// Only changes of what has a name like this (* and ?): of an image its versions too, of a setting its key
-    #[arg(long, value_name = "GLOB")]
+    /// Only changes of what has a name like this (*, ?, [a-z], {a,b}; case does not matter): of an image its
+    /// versions too, of a setting its key
+    #[arg(long, value_name = "PATTERN")]
     name: Option<String>,
 }
 

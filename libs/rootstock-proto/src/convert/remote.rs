@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rootstock_model::{
-    Credentials, Endpoint, Protocol, RemoteName, RootFtype, VersionConstraint,
+    Credentials, Endpoint, Protocol, RemoteName, RootFtype, VersionConstraint, limits,
     selection::{Mode, Rule, Selection},
 };
 
@@ -54,6 +54,9 @@ pub fn remote_spec(remote: &wire::Remote) -> Result<RemoteSpec, Error> {
         "update_interval",
         (!interval_ok).then(|| "must be at least 1s".to_owned()),
     );
+    check("ca_pem", length_problem(&remote.ca_pem, limits::MAX_PEM_BYTES));
+    let long = length_problem(&remote.auth, limits::MAX_CREDENTIALS_BYTES);
+    check("auth", long);
     let credentials = match remote.auth.as_str() {
         "" => Ok(None),
         text => text.parse::<Credentials>().map(Some),
@@ -81,8 +84,22 @@ pub fn remote_spec(remote: &wire::Remote) -> Result<RemoteSpec, Error> {
     }
 }
 
+/// What is wrong with the length of a text, if anything.
+pub(super) fn length_problem(text: &str, max_bytes: usize) -> Option<String> {
+    let problem = limits::check_length(text, max_bytes).err();
+    problem.map(|problem| problem.to_string())
+}
+
+/// What is wrong with the number of a list's elements, if anything.
+pub(super) fn count_problem(count: usize, max: usize) -> Option<String> {
+    (count > max).then(|| format!("has {count} elements; at most {max} are taken"))
+}
+
 /// What is wrong with a URL, if anything. A remote's base takes no query.
 pub(super) fn url_problem(url: &str, allow_query: bool) -> Option<String> {
+    if let Some(problem) = length_problem(url, limits::MAX_URL_BYTES) {
+        return Some(problem);
+    }
     let rest = url
         .strip_prefix("https://")
         .or_else(|| url.strip_prefix("http://"));
@@ -101,6 +118,11 @@ pub(super) fn url_problem(url: &str, allow_query: bool) -> Option<String> {
     Some(problem.to_owned())
 }
 
+fn too_many(field: &str, count: usize, max: usize) -> Option<FieldViolation> {
+    let field = format!("remote.{field}");
+    count_problem(count, max).map(|description| FieldViolation { field, description })
+}
+
 /// The selection that a remote's fields make.
 ///
 /// # Errors
@@ -108,8 +130,9 @@ pub(super) fn url_problem(url: &str, allow_query: bool) -> Option<String> {
 pub fn selection(remote: &wire::Remote) -> Result<Selection, Error> {
     let mut violations = Vec::new();
     let mut rules = |field: &str, texts: &[String]| {
-        let mut parsed = Vec::with_capacity(texts.len());
-        for (index, text) in texts.iter().enumerate() {
+        violations.extend(too_many(field, texts.len(), limits::MAX_RULES));
+        let mut parsed = Vec::with_capacity(texts.len().min(limits::MAX_RULES));
+        for (index, text) in texts.iter().enumerate().take(limits::MAX_RULES) {
             match text.parse::<Rule>() {
                 Ok(rule) => parsed.push(rule),
                 Err(error) => violations.push(FieldViolation {
@@ -122,8 +145,10 @@ pub fn selection(remote: &wire::Remote) -> Result<Selection, Error> {
     };
     let include = rules("include", &remote.include);
     let exclude = rules("exclude", &remote.exclude);
-    let mut root_preference = Vec::with_capacity(remote.root_preference.len());
-    for (index, text) in remote.root_preference.iter().enumerate() {
+    let preferred = &remote.root_preference;
+    violations.extend(too_many("root_preference", preferred.len(), limits::MAX_CHOICES));
+    let mut root_preference = vec![];
+    for (index, text) in preferred.iter().enumerate().take(limits::MAX_CHOICES) {
         match text.parse::<RootFtype>() {
             Ok(ftype) => root_preference.push(ftype),
             Err(_) => violations.push(FieldViolation {
@@ -216,6 +241,40 @@ mod tests {
             ]
         );
         assert_eq!(violations[2].description, r#""oci" is none of: simplestreams"#);
+    }
+
+    #[test]
+    fn what_is_too_long_is_named() {
+        let remote = wire::Remote {
+            name: "x".into(),
+            url: format!("https://host/{}", "x".repeat(limits::MAX_URL_BYTES)),
+            include: vec!["os=*".into(); limits::MAX_RULES + 1],
+            exclude: vec![format!("os={}", "x".repeat(300))],
+            root_preference: vec!["squashfs".into(); limits::MAX_CHOICES + 1],
+            ca_pem: "x".repeat(limits::MAX_PEM_BYTES + 1),
+            auth: format!("bearer:{}", "x".repeat(limits::MAX_CREDENTIALS_BYTES)),
+            ..wire::Remote::default()
+        };
+        let Err(Error::Invalid(violations)) = remote_spec(&remote) else {
+            panic!("accepted")
+        };
+        let described = violations.iter().map(|violation| {
+            let FieldViolation { field, description } = violation;
+            format!("{field}: {description}")
+        });
+        let described: Vec<_> = described.collect();
+        let expected = [
+            ("remote.url: ", "shorten it to at most 2048"),
+            ("remote.ca_pem: ", "shorten it to at most 65536"),
+            ("remote.auth: ", "shorten it to at most 4096"),
+            ("remote.include: ", "at most 256 are taken"),
+            ("remote.exclude[0]: ", "longer than 256 bytes"),
+            ("remote.root_preference: ", "at most 32 are taken"),
+        ];
+        assert_eq!(described.len(), expected.len(), "{described:?}");
+        for (found, (field, limit)) in described.iter().zip(expected) {
+            assert!(found.starts_with(field) && found.contains(limit), "{found}");
+        }
     }
 
     #[test]

@@ -1,8 +1,11 @@
 //! Webhooks: what a request may say of one.
 
-use rootstock_model::WebhookName;
+use rootstock_model::{
+    NamePattern, WebhookName,
+    limits::{MAX_CHOICES, MAX_PEM_BYTES},
+};
 
-use super::remote::url_problem;
+use super::remote::{count_problem, length_problem, url_problem};
 use crate::{
     Error, FieldViolation,
     catalog::v1::{self as wire, ChangeKind},
@@ -10,7 +13,6 @@ use crate::{
 
 /// What a secret may be.
 const SECRET_CHARS: std::ops::RangeInclusive<usize> = 16..=255;
-const MAX_GLOB_CHARS: usize = 255;
 
 /// Checks a webhook at `webhook` of a request.
 ///
@@ -27,22 +29,24 @@ pub fn check_webhook(webhook: &wire::Webhook) -> Result<(), Error> {
     let name = webhook.name.parse::<WebhookName>();
     check("name", name.err().map(|error| error.to_string()));
     check("url", url_problem(&webhook.url, true));
+    check("kinds", count_problem(webhook.kinds.len(), MAX_CHOICES));
     let secret = SECRET_CHARS.contains(&webhook.secret.chars().count())
         && webhook.secret.chars().all(|c| c.is_ascii_graphic());
     check(
         "secret",
         (!secret).then(|| "must be 16 to 255 visible ASCII characters".to_owned()),
     );
-    for (index, kind) in webhook.kinds.iter().enumerate() {
+    for (index, kind) in webhook.kinds.iter().enumerate().take(MAX_CHOICES) {
         let known = ChangeKind::try_from(*kind).is_ok_and(|kind| kind != ChangeKind::Unspecified);
         let problem = (!known).then(|| format!("{kind} is no kind of change"));
         check(&format!("kinds[{index}]"), problem);
     }
-    let long = webhook.name_glob.chars().count() > MAX_GLOB_CHARS;
-    check(
-        "name_glob",
-        long.then(|| format!("is longer than {MAX_GLOB_CHARS} characters")),
-    );
+    let pattern = match webhook.name_glob.as_str() {
+        "" => Ok(()),
+        text => text.parse::<NamePattern>().map(drop),
+    };
+    check("name_glob", pattern.err().map(|error| error.to_string()));
+    check("ca_pem", length_problem(&webhook.ca_pem, MAX_PEM_BYTES));
     match violations.is_empty() {
         true => Ok(()),
         false => Err(Error::Invalid(violations)),
@@ -71,7 +75,8 @@ mod tests {
             url: "ftp://x".into(),
             secret: "short".into(),
             kinds: vec![0, 99],
-            name_glob: "x".repeat(256),
+            name_glob: "[a".into(),
+            ca_pem: "x".repeat(MAX_PEM_BYTES + 1),
             ..wire::Webhook::default()
         };
         let Err(Error::Invalid(violations)) = check_webhook(&bad) else {
@@ -81,7 +86,15 @@ mod tests {
             .iter()
             .map(|violation| violation.field.as_str())
             .collect();
-        let expected = ["name", "url", "secret", "kinds[0]", "kinds[1]", "name_glob"];
+        let expected = [
+            "name",
+            "url",
+            "secret",
+            "kinds[0]",
+            "kinds[1]",
+            "name_glob",
+            "ca_pem",
+        ];
         assert_eq!(fields, expected.map(|field| format!("webhook.{field}")));
     }
 }

@@ -1,7 +1,7 @@
 //! Aliases.
 
-use rootstock_model::ImageType;
-use rootstock_proto::catalog::v1::Alias;
+use rootstock_model::{ImageType, NamePattern, limits::MAX_ALIASES};
+use rootstock_proto::{Error, Refusal, catalog::v1::Alias};
 use sqlx::PgConnection;
 
 use super::{select::Select, wire_image_type};
@@ -143,6 +143,26 @@ pub(crate) struct Target<'a> {
     pub description: &'a str,
 }
 
+/// Checks, once a user's aliases were made, that their image has no more of them than it may.
+///
+/// # Errors
+/// `FAILED_PRECONDITION` (LIMIT_REACHED).
+pub(crate) async fn check_count(connection: &mut PgConnection, image_id: &str) -> Result<(), Failure> {
+    let count = sqlx::query_scalar!(
+        r#"SELECT count(*) AS "count!" FROM aliases WHERE image_id = $1 AND user_made"#,
+        image_id,
+    )
+    .fetch_one(connection)
+    .await?;
+    if usize::try_from(count).is_ok_and(|count| count <= MAX_ALIASES) {
+        return Ok(());
+    }
+    let message = format!(
+        "at most {MAX_ALIASES} aliases can be made of one image: remove one first (`rootstock image alias delete`)"
+    );
+    Err(Error::refused(Refusal::LimitReached, message).into())
+}
+
 /// Makes a user's alias of what is not there, or is to be replaced.
 pub(crate) async fn put(
     connection: &mut PgConnection,
@@ -224,8 +244,7 @@ pub(crate) async fn delete(connection: &mut PgConnection, key: Key<'_>) -> Resul
 #[derive(Debug, Default)]
 pub(crate) struct Filter {
     pub image_id: Option<String>,
-    /// A LIKE pattern.
-    pub name: Option<String>,
+    pub name: Option<NamePattern>,
 }
 
 /// At most `rows` aliases of a listing in the order of (name, type, architecture), after `after`.
@@ -243,7 +262,7 @@ pub(crate) async fn list(
     .bind(after.1, ", ")
     .bind(after.2, ")")
     .and(" AND image_id = ", filter.image_id.as_deref(), "")
-    .and(" AND name LIKE ", filter.name.as_deref(), "")
+    .and_matches("name", filter.name.as_ref())
     .text(" ORDER BY name, type, architecture");
     let rows: Vec<Row> = select.fetch(connection, rows).await?;
     rows.into_iter().map(Row::into_wire).collect()

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use rootstock_model::{ImageType, Status, default_image, hold};
 use rootstock_proto::catalog::v1 as wire;
-use sqlx::PgConnection;
+use sqlx::{PgConnection, types::Json};
 use time::OffsetDateTime;
 
 pub(crate) use self::list::{Filter, list};
@@ -65,7 +65,8 @@ pub(crate) struct Refreshed {
 }
 
 /// Recomputes what these images have of their versions: status, count, what is shown and what a hold
-/// hides. An image without a version that is not deleted is deleted itself.
+/// hides. An image without a version that is not deleted is deleted itself, and its properties go
+/// with it.
 pub(crate) async fn refresh_from_versions(
     connection: &mut PgConnection,
     ids: &[String],
@@ -119,6 +120,7 @@ pub(crate) async fn refresh_from_versions(
         r#"UPDATE images i
          SET status = n.status, version_count = n.version_count, newest_version = n.newest_version,
              is_default = i.is_default AND n.status <> 4,
+             properties = CASE WHEN n.status = 4 AND NOT i.ignored THEN '{}' ELSE i.properties END,
              default_when_active = i.default_when_active AND n.status <> 4
          FROM unnest($1::text[], $2::smallint[], $3::integer[], $4::integer[])
              AS n (id, status, version_count, newest_version)
@@ -290,16 +292,30 @@ pub(crate) async fn has_others_of_type(connection: &mut PgConnection, id: &str) 
     Ok(others)
 }
 
-/// Deletes an image; one that comes from a remote is marked, so that its product is left out from now
+/// Deletes an image, whose properties go with it; one that comes from a remote is marked, so that its product is left out from now
 /// on. Its versions must be deleted too.
 pub(crate) async fn delete(connection: &mut PgConnection, id: &str) -> Result<(), Failure> {
     sqlx::query!(
-        "UPDATE images SET status = 4, is_default = false, ignored = remote_id IS NOT NULL WHERE id = $1",
+        "UPDATE images SET status = 4, is_default = false, ignored = remote_id IS NOT NULL,
+             properties = CASE WHEN remote_id IS NULL THEN '{}' ELSE properties END
+         WHERE id = $1",
         id
     )
     .execute(connection)
     .await?;
     Ok(())
+}
+
+/// An image's properties.
+pub(crate) async fn properties(
+    connection: &mut PgConnection,
+    id: &str,
+) -> Result<BTreeMap<String, String>, Failure> {
+    let properties = sqlx::query_scalar!(
+        r#"SELECT properties AS "properties: Json<BTreeMap<String, String>>" FROM images WHERE id = $1"#,
+        id,
+    );
+    Ok(properties.fetch_one(connection).await?.0)
 }
 
 /// What is to change of an image; what is `None` stays.

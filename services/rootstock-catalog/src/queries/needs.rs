@@ -62,7 +62,7 @@ pub(crate) async fn page(
         };
         select = select
             .text(condition)
-            .bind(interval_ms(grace), " * interval '1 ms'))");
+            .bind_shown(interval_ms(grace), " * interval '1 ms'))");
     }
     let select = select.text(" ORDER BY b.sha256");
     let rows: Vec<BlobRow> = select.fetch(connection, rows).await?;

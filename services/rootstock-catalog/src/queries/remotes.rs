@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rootstock_model::{Credentials, Digest, LeftOut, Reason, selection::Mode};
+use rootstock_model::{Credentials, Digest, LeftOut, Reason, limits, selection::Mode};
 use rootstock_proto::{catalog::v1 as wire, convert, convert::RemoteSpec, sync::v1::Document};
 use sqlx::PgConnection;
 use time::OffsetDateTime;
@@ -278,7 +278,7 @@ pub(crate) async fn record_poll(
              last_success_at = CASE WHEN $2 = '' THEN now() ELSE last_success_at END
          WHERE remote_id = $1",
         remote_id,
-        error,
+        limits::cut_error(error),
     )
     .execute(connection)
     .await?;

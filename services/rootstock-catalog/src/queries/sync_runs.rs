@@ -1,10 +1,11 @@
 //! Syncs that were asked for.
 
 use prost::Message as _;
+use rootstock_model::limits;
 use rootstock_proto::catalog::v1::{Plan, Remote, SyncRun, SyncRunState};
 use sqlx::PgConnection;
 
-use crate::failure::Failure;
+use crate::{failure::Failure, plan_pages};
 
 /// Runs kept of each remote.
 const KEPT_RUNS: i64 = 20;
@@ -138,12 +139,17 @@ pub(crate) async fn finish(
     connection: &mut PgConnection,
     remote_id: i64,
     epoch: i64,
-    outcome: &Result<Plan, String>,
+    outcome: Result<Plan, String>,
 ) -> Result<bool, Failure> {
-    let (state, plan, error) = columns(outcome);
-    sqlx::query!(
+    let Columns {
+        state,
+        plan,
+        more,
+        error,
+    } = Columns::of(outcome);
+    let ids = sqlx::query_scalar!(
         "UPDATE sync_runs SET state = $4, plan = $5, error = $6
-         WHERE remote_id = $1 AND NOT plan_only AND state = $3 AND work_epoch = $2",
+         WHERE remote_id = $1 AND NOT plan_only AND state = $3 AND work_epoch = $2 RETURNING id",
         remote_id,
         epoch,
         SyncRunState::Pending as i16,
@@ -151,8 +157,9 @@ pub(crate) async fn finish(
         plan,
         error,
     )
-    .execute(&mut *connection)
+    .fetch_all(&mut *connection)
     .await?;
+    insert_plan_parts(connection, &ids, &more).await?;
     any_pending(connection, remote_id).await
 }
 
@@ -160,9 +167,14 @@ pub(crate) async fn finish(
 pub(crate) async fn finish_plan(
     connection: &mut PgConnection,
     id: &str,
-    outcome: &Result<Plan, String>,
+    outcome: Result<Plan, String>,
 ) -> Result<(), Failure> {
-    let (state, plan, error) = columns(outcome);
+    let Columns {
+        state,
+        plan,
+        more,
+        error,
+    } = Columns::of(outcome);
     let tried = sqlx::query_scalar!("SELECT remote FROM sync_runs WHERE id = $1", id)
         .fetch_optional(&mut *connection)
         .await?;
@@ -180,16 +192,94 @@ pub(crate) async fn finish_plan(
         error,
         tried,
     )
+    .execute(&mut *connection)
+    .await?;
+    insert_plan_parts(connection, &[id.to_owned()], &more).await
+}
+
+struct Columns {
+    state: i16,
+    /// The plan, or its first part.
+    plan: Option<Vec<u8>>,
+    /// The parts after it.
+    more: Vec<Vec<u8>>,
+    error: String,
+}
+
+impl Columns {
+    fn of(outcome: Result<Plan, String>) -> Self {
+        match outcome {
+            Ok(plan) => {
+                let mut parts = plan_pages::split(plan)
+                    .into_iter()
+                    .map(|part| part.encode_to_vec());
+                Self {
+                    state: SyncRunState::Succeeded as i16,
+                    plan: parts.next(),
+                    more: parts.collect(),
+                    error: String::new(),
+                }
+            }
+            Err(error) => Self {
+                state: SyncRunState::Failed as i16,
+                plan: None,
+                more: vec![],
+                error: limits::cut_error(&error).to_owned(),
+            },
+        }
+    }
+}
+
+/// Records what comes after the first part of the plan of these runs.
+async fn insert_plan_parts(
+    connection: &mut PgConnection,
+    run_ids: &[String],
+    more: &[Vec<u8>],
+) -> Result<(), Failure> {
+    if more.is_empty() {
+        return Ok(());
+    }
+    sqlx::query!(
+        "INSERT INTO sync_run_plan_parts (run_id, part, payload)
+         SELECT runs.id, parts.part, parts.payload
+         FROM unnest($1::text[]) AS runs (id)
+         CROSS JOIN unnest($2::bytea[]) WITH ORDINALITY AS parts (payload, part)",
+        run_ids,
+        more,
+    )
     .execute(connection)
     .await?;
     Ok(())
 }
 
-fn columns(outcome: &Result<Plan, String>) -> (i16, Option<Vec<u8>>, &str) {
-    match outcome {
-        Ok(plan) => (SyncRunState::Succeeded as i16, Some(plan.encode_to_vec()), ""),
-        Err(error) => (SyncRunState::Failed as i16, None, error),
-    }
+/// A part of a run's plan.
+pub(crate) struct PlanPart {
+    pub plan: Plan,
+    pub is_last: bool,
+}
+
+/// A part of a run's plan, the first being 0; `None` when there is no such run. A run without a plan has
+/// an empty one.
+pub(crate) async fn plan_part(
+    connection: &mut PgConnection,
+    id: &str,
+    part: i32,
+) -> Result<Option<PlanPart>, Failure> {
+    let row = sqlx::query!(
+        r#"SELECT CASE WHEN $2 = 0 THEN s.plan ELSE p.payload END AS payload,
+                NOT EXISTS (SELECT FROM sync_run_plan_parts m WHERE m.run_id = s.id AND m.part > $2) AS "is_last!"
+           FROM sync_runs s LEFT JOIN sync_run_plan_parts p ON p.run_id = s.id AND p.part = $2
+           WHERE s.id = $1"#,
+        id,
+        part,
+    )
+    .fetch_optional(connection)
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    let plan = Plan::decode(row.payload.as_deref().unwrap_or_default())
+        .map_err(|error| Failure::Corrupt(format!("a plan: {error}")))?;
+    let is_last = row.is_last;
+    Ok(Some(PlanPart { plan, is_last }))
 }
 
 /// What a plan is made for.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use rootstock_model::{Digest, Status};
+use rootstock_model::{Digest, Status, limits};
 use rootstock_proto::{catalog::v1 as wire, convert};
 use sqlx::PgConnection;
 use time::OffsetDateTime;
@@ -225,7 +225,7 @@ pub(crate) async fn set_status(
          WHERE id = ANY($1)",
         ids,
         status.code(),
-        error_message,
+        limits::cut_error(error_message),
         Status::Deleted.code(),
         Status::Active.code(),
     )

@@ -1,6 +1,6 @@
 //! `AliasService`: the aliases that users make, beside those that come from remotes.
 
-use rootstock_model::{AliasName, ImageType, reference::Narrowing};
+use rootstock_model::{AliasName, ImageType, limits, reference::Narrowing};
 use rootstock_proto::{
     Error, Refusal, ResourceKind,
     catalog::v1::{
@@ -85,10 +85,9 @@ impl AliasService for Aliases {
 
 async fn list(catalog: &Catalog, request: ListAliasesRequest) -> Result<ListAliasesResponse, Failure> {
     let mut page = Page::begin(request.page_size, PageStart::parse(&request.page_token, 3)?)?;
-    let some = |text: String| (!text.is_empty()).then_some(text);
     let filter = Filter {
-        image_id: some(request.image_id),
-        name: some(request.name).map(|name| request::like_pattern(&name)),
+        image_id: Some(request.image_id).filter(|id| !id.is_empty()),
+        name: request::name_pattern("name", &request.name)?,
     };
     let mut connection = catalog.pool.acquire().await?;
     while let Some(rows) = page.wants() {
@@ -158,6 +157,7 @@ fn valid_name(field: &str, name: &str) -> Result<AliasName, Error> {
 
 async fn create(catalog: &Catalog, request: CreateAliasRequest) -> Result<Alias, Failure> {
     let name = valid_name("name", &request.name)?;
+    limits::check_text(&request.description).map_err(|problem| Error::invalid("description", problem))?;
     let narrowing = Narrowing {
         image_type: image_type(request.r#type()),
         architecture: None,
@@ -202,6 +202,7 @@ async fn create(catalog: &Catalog, request: CreateAliasRequest) -> Result<Alias,
         architecture: &image.architecture,
     };
     let alias = aliases::put(writer.connection(), key, target).await?;
+    aliases::check_count(writer.connection(), &alias.image_id).await?;
     writer.alias(operation, alias.clone());
     change::commit(writer).await?;
     tracing::info!(alias = alias.name, image.id = alias.image_id, "alias made");
@@ -258,7 +259,11 @@ async fn update(catalog: &Catalog, request: UpdateAliasRequest) -> Result<Alias,
         match path.as_str() {
             "image_id" => updated.image_id.clone_from(&wanted.image_id),
             "version" => updated.version = wanted.version,
-            "description" => updated.description.clone_from(&wanted.description),
+            "description" => {
+                let checked = limits::check_text(&wanted.description);
+                checked.map_err(|problem| Error::invalid("alias.description", problem))?;
+                updated.description.clone_from(&wanted.description);
+            }
             other => {
                 let what = format!("{other:?} cannot be changed: image_id, version and description can");
                 return Err(Error::invalid("update_mask", what).into());
@@ -285,6 +290,7 @@ async fn update(catalog: &Catalog, request: UpdateAliasRequest) -> Result<Alias,
         description: &updated.description,
     };
     let alias = aliases::update(writer.connection(), key(&alias)?, target).await?;
+    aliases::check_count(writer.connection(), &alias.image_id).await?;
     writer.alias(ChangeOperation::Updated, alias.clone());
     change::commit(writer).await?;
     Ok(alias)

@@ -13,7 +13,7 @@ mod update;
 
 pub(crate) use hold::release_holds;
 
-use rootstock_model::plan;
+use rootstock_model::{limits::MAX_MESSAGE_BYTES, plan};
 use rootstock_proto::catalog::v1::{
     self as wire, FetchImageRequest, FetchImageResponse, GetImageRequest, GetImageResponse,
     ListImagesRequest, ListImagesResponse, image_service_server::ImageService,
@@ -24,6 +24,7 @@ use tonic::{Request, Response};
 use crate::{
     Catalog,
     failure::Failure,
+    page,
     queries::versions::{self, VersionRow},
     request::{find_image, image_type},
 };
@@ -153,6 +154,7 @@ async fn with_versions(
         .into_iter()
         .map(|row| row.version)
         .collect();
+    page::cut(&mut image.versions, MAX_MESSAGE_BYTES);
     Ok(image)
 }
 

@@ -10,9 +10,9 @@ use rootstock_proto::{
         self as wire, ChangeOperation, CreateRemoteRequest, CreateRemoteResponse, DeleteRemoteRequest,
         DeleteRemoteResponse, GetRemoteRequest, GetRemoteResponse, GetSyncRunRequest, GetSyncRunResponse,
         ListLeftOutRequest, ListLeftOutResponse, ListRemotesRequest, ListRemotesResponse,
-        ListTransfersRequest, ListTransfersResponse, SyncRemoteRequest, SyncRemoteResponse,
-        TestRemoteRequest, TestRemoteResponse, UpdateRemoteRequest, UpdateRemoteResponse,
-        remote_service_server::RemoteService,
+        ListSyncRunPlanRequest, ListSyncRunPlanResponse, ListTransfersRequest, ListTransfersResponse,
+        SyncRemoteRequest, SyncRemoteResponse, TestRemoteRequest, TestRemoteResponse, UpdateRemoteRequest,
+        UpdateRemoteResponse, remote_service_server::RemoteService,
     },
     convert::{self, RemoteSpec},
 };
@@ -107,6 +107,13 @@ impl RemoteService for Remotes {
         let run = sync_runs::get(&mut connection, &id).await?;
         let run = run.ok_or_else(|| Failure::from(Error::not_found(ResourceKind::SyncRun, id)))?;
         Ok(Response::new(GetSyncRunResponse { run: Some(run) }))
+    }
+
+    async fn list_sync_run_plan(
+        &self,
+        request: Request<ListSyncRunPlanRequest>,
+    ) -> Result<Response<ListSyncRunPlanResponse>, tonic::Status> {
+        Ok(Response::new(list::plan(&self.0, request.into_inner()).await?))
     }
 
     async fn list_left_out(

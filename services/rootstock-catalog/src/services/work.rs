@@ -392,7 +392,7 @@ async fn fail(catalog: &Catalog, request: FailRequest) -> Result<(), Failure> {
     metrics::failed(guard.kind);
     match (guard.kind, &guard.subject) {
         (Kind::Poll, Subject::PlanRun(id)) => {
-            sync_runs::finish_plan(writer.connection(), id, &Err(error.to_owned())).await?;
+            sync_runs::finish_plan(writer.connection(), id, Err(error.to_owned())).await?;
             schedule::remove(writer.connection(), lease.work_id).await?;
         }
         (Kind::Poll, subject) => {

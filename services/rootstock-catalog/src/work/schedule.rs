@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use rootstock_model::Digest;
+use rootstock_model::{Digest, limits};
 use sqlx::PgConnection;
 
 use super::{Kind, Lease, LeaseGuard, Subject, subject::blob_columns};
@@ -187,7 +187,7 @@ pub(crate) async fn fail(
              failed_attempts = failed_attempts + 1, last_error = $2
          WHERE id = $1",
         guard.lease.work_id,
-        error,
+        limits::cut_error(error),
         delay.map(interval_ms),
     )
     .execute(&mut *connection)

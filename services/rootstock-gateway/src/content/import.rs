@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, time::Duration};
 
 use rootstock_archive::{Contents, FileKind, Limits, Metadata};
 use rootstock_blobs::BlobError;
-use rootstock_model::{Architecture, Digest, Id, ImageType, MetadataFtype};
+use rootstock_model::{
+    Architecture, Digest, Id, ImageType, MetadataFtype,
+    properties::{MAX_COUNT, MAX_KEY_BYTES, MAX_VALUE_BYTES},
+};
 use rootstock_proto::{
     Error, ResourceKind,
     catalog::v1::{self as wire, ImportImageRequest, ImportImageResponse},
@@ -15,10 +18,6 @@ use tokio::time::timeout;
 use tonic::Status;
 
 use super::{Content, archive, of_store};
-
-const MAX_PROPERTIES: usize = 256;
-const MAX_KEY_BYTES: usize = 255;
-const MAX_VALUE_BYTES: usize = 16 << 10;
 
 /// How long a new image may take to be seen here.
 const SEEN_WITHIN: Duration = Duration::from_secs(5);
@@ -96,11 +95,8 @@ fn files(request: &ImportImageRequest) -> Result<Vec<File>, Error> {
 }
 
 fn check_properties(request: &ImportImageRequest) -> Result<(), Error> {
-    if request.properties.len() > MAX_PROPERTIES {
-        return Err(Error::invalid(
-            "properties",
-            format!("are more than {MAX_PROPERTIES}"),
-        ));
+    if request.properties.len() > MAX_COUNT {
+        return Err(Error::invalid("properties", format!("are more than {MAX_COUNT}")));
     }
     for (key, value) in &request.properties {
         let field = format!("properties[{key:?}]");

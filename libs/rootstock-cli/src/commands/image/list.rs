@@ -23,8 +23,8 @@ Examples:
 #[derive(Debug, clap::Args)]
 #[command(visible_alias = "ls", after_help = EXAMPLES)]
 pub(super) struct ListArgs {
-    /// Only those whose name matches (* and ?)
-    glob: Option<String>,
+    /// Only those whose name matches (*, ?, [a-z], {a,b}; case does not matter)
+    pattern: Option<String>,
 
     /// Only those of this remote
     #[arg(long, value_name = "NAME", add = completion::remotes())]
@@ -64,7 +64,7 @@ pub(super) async fn run(client: &Client, format: Format, args: ListArgs) -> Resu
     let request = ListImagesRequest {
         page_size: PAGE_SIZE,
         page_token: String::new(),
-        name: args.glob.unwrap_or_default(),
+        name: args.pattern.unwrap_or_default(),
         r#type: args.image_type.wire().into(),
         remote: args.remote.unwrap_or_default(),
         status: args.status.map_or(wire::Status::Unspecified, Into::into).into(),

@@ -25,13 +25,13 @@ pub(super) struct Fields {
 
     /// Take only what matches; given several times, one of each KEY must match
     ///
-    /// KEY is product, alias, os, release, variant, architecture or type. GLOB knows *, ?, […] and
+    /// KEY is product, alias, os, release, variant, architecture or type. PATTERN knows *, ?, […] and
     /// {a,b}; case does not matter.
-    #[arg(long, value_name = "KEY=GLOB", value_parser = rule)]
+    #[arg(long, value_name = "KEY=PATTERN", value_parser = rule)]
     include: Vec<String>,
 
     /// Leave out what matches; may be given several times
-    #[arg(long, value_name = "KEY=GLOB", value_parser = rule)]
+    #[arg(long, value_name = "KEY=PATTERN", value_parser = rule)]
     exclude: Vec<String>,
 
     /// Root formats in order of preference, such as squashfs,root.tar.xz

@@ -117,6 +117,7 @@ mod tests {
                 message: "no include rule for os matches".into(),
                 ..LeftOut::default()
             }],
+            next_page_token: String::new(),
         }
     }
 

@@ -12,8 +12,8 @@ pub(super) struct Fields {
     #[command(flatten)]
     kinds: ChangeKinds,
 
-    /// Only changes of what has a name like this (* and ?)
-    #[arg(long, value_name = "GLOB")]
+    /// Only changes of what has a name like this (*, ?, [a-z], {a,b}; case does not matter)
+    #[arg(long, value_name = "PATTERN")]
     name_glob: Option<String>,
 
     /// PEM file of an authority to trust for this receiver, besides the system's

@@ -1,5 +1,6 @@
 //! The images of a listing.
 
+use rootstock_model::NamePattern;
 use rootstock_proto::catalog::v1 as wire;
 use sqlx::PgConnection;
 
@@ -9,8 +10,7 @@ use crate::{failure::Failure, queries::select::Select};
 /// Which images a listing wants.
 #[derive(Debug, Default)]
 pub(crate) struct Filter {
-    /// A LIKE pattern.
-    pub name: Option<String>,
+    pub name: Option<NamePattern>,
     pub image_type: Option<&'static str>,
     pub remote: Option<String>,
     pub status: Option<i16>,
@@ -35,10 +35,15 @@ pub(crate) async fn list(
         image_columns!(),
         " FROM image_details WHERE status <> 4 AND (name, type) > ("
     );
-    let mut select = Select::new(SELECT)
+    let mut select = Select::new(SELECT);
+    if filter.properties.is_some() {
+        // Whether their index or the order of names finds a page sooner depends on how many have them.
+        select = select.plan_for_values();
+    }
+    select = select
         .bind(after.0, ", ")
         .bind(after.1, ")")
-        .and(" AND name LIKE ", filter.name.as_deref(), "")
+        .and_matches("name", filter.name.as_ref())
         .and(" AND type = ", filter.image_type, "")
         .and(" AND remote = ", filter.remote.as_deref(), "")
         .and(" AND status = ", filter.status, "")
@@ -47,7 +52,8 @@ pub(crate) async fn list(
             filter.alias.as_deref(),
             "))",
         )
-        .and(" AND architecture = ", filter.architecture, "");
+        .and(" AND architecture = ", filter.architecture, "")
+        .and(" AND properties @> ", filter.properties.as_ref(), "");
     // Few images are cached, and one of a type is the default: the indexes of these are for TRUE alone.
     select = match filter.cached {
         Some(true) => select.text(" AND cached"),
@@ -59,12 +65,6 @@ pub(crate) async fn list(
         Some(false) => select.text(" AND NOT is_default"),
         None => select,
     };
-    if let Some(properties) = &filter.properties {
-        // Whether their index or the order of names finds a page sooner depends on how many have them.
-        select = select
-            .and(" AND properties @> ", Some(properties), "")
-            .plan_for_values();
-    }
     into_wire(
         select
             .text(" ORDER BY name, type")

@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 
+use rootstock_model::Status;
 use rootstock_proto::{catalog::v1 as wire, convert};
 use sqlx::types::Json;
 use time::OffsetDateTime;
 
 use crate::{
     failure::Failure,
-    queries::{digest, wire_image_type, wire_status},
+    queries::{digest, status, wire_image_type},
 };
 
 /// The columns of `image_details` that an [`ImageRow`] is made of: whatever reads images selects these.
@@ -75,19 +76,26 @@ impl ImageRow {
             until: self.hold_until.map(convert::timestamp),
             since: self.held_at.map(convert::timestamp),
         });
+        let status = status(self.status)?;
+        let variant = self.properties.get("variant").cloned().unwrap_or_default();
+        let properties = match status {
+            // One that may be taken up again still has them, and nobody is to be sent them until then.
+            Status::Deleted => HashMap::new(),
+            _ => self.properties.0,
+        };
         Ok(wire::Image {
             id: self.id,
             name: self.name,
             r#type: wire_image_type(&self.image_type)?,
             architecture: self.architecture,
-            variant: self.properties.get("variant").cloned().unwrap_or_default(),
-            status: wire_status(self.status)?,
+            variant,
+            status: wire::Status::from(status).into(),
             default: self.is_default,
             immutable: self.immutable,
             public: self.public,
             cached: self.cached,
             source,
-            properties: self.properties.0,
+            properties,
             aliases: self.aliases,
             expires_at: self.expires_at.map(convert::timestamp),
             created_at: Some(convert::timestamp(self.created_at)),

@@ -9,7 +9,7 @@ use rootstock_proto::{
 };
 use rootstock_runtime::propagate::current_traceparent;
 
-use super::{subject, update::check_properties};
+use super::subject;
 use crate::{
     Catalog,
     change::{self, Writer, activation},
@@ -19,7 +19,7 @@ use crate::{
         aliases, images, remotes, versions,
         versions::VersionRow,
     },
-    request::{ambiguous, image_type},
+    request::{self, ambiguous, image_type},
     work::{Kind, Subject, schedule},
 };
 
@@ -85,6 +85,7 @@ pub(super) async fn image(catalog: &Catalog, request: AddImageRequest) -> Result
         wants_default: request.default,
     };
     added::insert(writer.connection(), &origin.id, &new).await?;
+    request::check_merged_properties(writer.connection(), &id).await?;
     writer.image(&id, ChangeOperation::Created);
     point_aliases(&mut writer, &wanted, &origin, &id).await?;
     take(&mut writer, &id, &taken).await?;
@@ -112,6 +113,7 @@ fn check(request: &AddImageRequest) -> Result<Wanted, Error> {
             "is required: a product's name, or an alias that a remote gives",
         ));
     }
+    request::check_alias_count(request.aliases.len())?;
     let mut aliases: Vec<AliasName> = vec![];
     for (index, alias) in request.aliases.iter().enumerate() {
         let parsed = alias
@@ -120,7 +122,7 @@ fn check(request: &AddImageRequest) -> Result<Wanted, Error> {
         aliases.push(parsed);
     }
     let properties = request.properties.clone().into_iter().collect();
-    check_properties("properties", &properties)?;
+    request::check_properties("properties", &properties)?;
     let follows = request.release.is_empty();
     if !follows && request.auto_update == Some(true) {
         let problem = "cannot be on with a release: an image that is pinned to one stays at it";

@@ -1,6 +1,6 @@
 //! `RollbackImage` and `ReleaseImage`: holding an image at a version.
 
-use rootstock_model::hold;
+use rootstock_model::{hold, limits};
 use rootstock_proto::{
     Error, Refusal,
     catalog::v1::{self as wire, ChangeOperation, ReleaseImageRequest, RollbackImageRequest},
@@ -29,6 +29,7 @@ pub(super) async fn rollback(
         )
         .into());
     }
+    limits::check_text(&request.reason).map_err(|problem| Error::invalid("reason", problem))?;
     let until = until(request.until.as_ref())?;
     let mut writer = Writer::begin(&catalog.pool).await?;
     if let Some(until) = until {

@@ -44,7 +44,7 @@ fn filter(request: ListImagesRequest) -> Result<Filter, Failure> {
         architecture: request::architecture(&request.architecture)?
             .map(|architecture| architecture.kernel_name()),
         properties: (!request.properties.is_empty()).then(|| serde_json::json!(request.properties)),
-        name: some(request.name).map(|name| request::like_pattern(&name)),
+        name: request::name_pattern("name", &request.name)?,
         remote: some(request.remote),
         alias: some(request.alias),
         cached: request.cached,

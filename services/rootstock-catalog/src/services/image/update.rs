@@ -1,10 +1,7 @@
 //! `UpdateImage`: the fields that a mask names.
 
-use std::collections::BTreeMap;
-
-use rootstock_model::properties;
 use rootstock_proto::{
-    Error, FieldViolation, Refusal,
+    Error, Refusal,
     catalog::v1::{self as wire, ChangeOperation, UpdateImageRequest},
     convert,
 };
@@ -16,6 +13,7 @@ use crate::{
     change::Writer,
     failure::Failure,
     queries::images::{self, Update},
+    request,
 };
 
 /// Changes an image; answers it as it is now.
@@ -64,7 +62,7 @@ fn parse(wanted: &wire::Image, paths: &[String]) -> Result<Update, Error> {
             "expires_at" => update.expires_at = Some(expires_at(wanted)?),
             "properties" => {
                 let given = wanted.properties.clone().into_iter().collect();
-                check_properties("image.properties", &given)?;
+                request::check_properties("image.properties", &given)?;
                 update.properties = Some(given);
             }
             other => {
@@ -87,19 +85,4 @@ fn expires_at(wanted: &wire::Image) -> Result<Option<OffsetDateTime>, Error> {
     moment
         .map(Some)
         .ok_or_else(|| Error::invalid("image.expires_at", "is no moment of the calendar"))
-}
-
-/// Checks properties that a request gives at `field`.
-///
-/// # Errors
-/// `INVALID_ARGUMENT` that names the key.
-pub(super) fn check_properties(field: &str, given: &BTreeMap<String, String>) -> Result<(), Error> {
-    properties::check(given).map_err(|invalid| {
-        let field = match invalid.key.as_str() {
-            "" => field.to_owned(),
-            key => format!("{field}[{key:?}]"),
-        };
-        let description = invalid.problem;
-        Error::Invalid(vec![FieldViolation { field, description }])
-    })
 }

@@ -3,7 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use rootstock_model::{AliasName, Architecture, Digest, Id, ImageName, ImageType, serial};
+use rootstock_model::{
+    AliasName, Architecture, Digest, Id, ImageName, ImageType,
+    limits::{MAX_MESSAGE_BYTES, MAX_VERSIONS},
+    serial,
+};
 use rootstock_proto::{
     Error, Refusal, ResourceKind,
     catalog::v1::{self as catalog_wire, ChangeOperation},
@@ -16,13 +20,14 @@ use crate::{
     Catalog,
     change::{self, Writer, activation},
     failure::Failure,
+    page,
     queries::{
         aliases::{self, Key, Target},
         blobs, images,
         imports::{self, NewFile, NewImage, NewVersion},
         versions,
     },
-    request::{find_image, image_type},
+    request::{self, find_image, image_type},
 };
 
 const MAX_REQUEST_ID_BYTES: usize = 64;
@@ -68,6 +73,9 @@ impl Import {
             return Err(Error::invalid("request_id", problem));
         }
         let image_type = image_type(request.r#type());
+        request::check_alias_count(request.aliases.len())?;
+        let properties = request.properties.into_iter().collect();
+        request::check_property_sizes("properties", &properties)?;
         let files = request.artifacts.into_iter().enumerate().map(|(index, file)| {
             let field = |name: &str| format!("artifacts[{index}].{name}");
             convert::size_bytes(&field("size_bytes"), file.size_bytes)?;
@@ -104,7 +112,7 @@ impl Import {
                 ),
             },
             files: files.collect::<Result<_, Error>>()?,
-            properties: request.properties.into_iter().collect(),
+            properties,
             aliases,
             replace_aliases: request.replace_aliases,
             public: request.public,
@@ -371,6 +379,7 @@ async fn record_image(
             import.default,
         )
         .await?;
+        request::check_merged_properties(writer.connection(), image_id).await?;
         writer.image(image_id, ChangeOperation::Updated);
     }
     Ok(())
@@ -384,6 +393,12 @@ async fn record_version(
     fingerprint: Option<Digest>,
 ) -> Result<i32, Failure> {
     let (now, serials) = imports::serials(writer.connection(), image_id).await?;
+    if serials.len() >= MAX_VERSIONS {
+        let message = format!(
+            "an image has at most {MAX_VERSIONS} versions: delete old ones first (`rootstock image delete --version`)"
+        );
+        return Err(Error::refused(Refusal::LimitReached, message).into());
+    }
     let newest = serials.iter().max_by(|a, b| serial::compare(a, b));
     let created_at = import.created_at.unwrap_or(now);
     let files: Vec<NewFile<'_>> = import
@@ -439,7 +454,7 @@ async fn record_aliases(
         let made = aliases::put(writer.connection(), key, target).await?;
         writer.alias(operation, made);
     }
-    Ok(())
+    aliases::check_count(writer.connection(), image_id).await
 }
 
 async fn answer(writer: &mut Writer, image_id: &str, number: i32) -> Result<RecordImportResponse, Failure> {
@@ -455,6 +470,7 @@ async fn answer_from(
     let mut image = image.ok_or_else(|| Error::not_found(ResourceKind::Image, image_id))?;
     let rows = versions::of_image(connection, image_id).await?;
     image.versions = rows.into_iter().rev().map(|row| row.version).collect();
+    page::cut(&mut image.versions, MAX_MESSAGE_BYTES);
     Ok(RecordImportResponse {
         image: Some(image),
         version: number,

@@ -1,16 +1,20 @@
-//! Lists of remotes, of what their last polls left out, and of transfers.
+//! Lists of remotes, of what their last polls left out, of plans, and of transfers.
 
-use rootstock_proto::catalog::v1::{
-    self as wire, ListLeftOutRequest, ListLeftOutResponse, ListRemotesRequest, ListRemotesResponse,
-    ListTransfersRequest, ListTransfersResponse,
+use rootstock_proto::{
+    Error, ResourceKind,
+    catalog::v1::{
+        self as wire, ListLeftOutRequest, ListLeftOutResponse, ListRemotesRequest, ListRemotesResponse,
+        ListSyncRunPlanRequest, ListSyncRunPlanResponse, ListTransfersRequest, ListTransfersResponse,
+    },
 };
 
 use super::{by_name, transfer, with_status};
 use crate::{
     Catalog,
     failure::Failure,
-    page::{Page, PageStart, unknown_token},
-    queries::{remotes, transfers},
+    page::{self, Page, PageStart, unknown_token},
+    plan_pages::{self, Position},
+    queries::{remotes, sync_runs, transfers},
 };
 
 pub(super) async fn remotes(
@@ -54,6 +58,23 @@ pub(super) async fn left_out(
     }
     let (left_out, next_page_token) = page.end();
     Ok(ListLeftOutResponse {
+        left_out,
+        next_page_token,
+    })
+}
+
+pub(super) async fn plan(
+    catalog: &Catalog,
+    request: ListSyncRunPlanRequest,
+) -> Result<ListSyncRunPlanResponse, Failure> {
+    let rows = page::rows(request.page_size)?;
+    let from = Position::parse(&request.page_token)?;
+    let mut connection = catalog.pool.acquire().await?;
+    let part = sync_runs::plan_part(&mut connection, &request.id, from.part).await?;
+    let part = part.ok_or_else(|| Error::not_found(ResourceKind::SyncRun, &request.id))?;
+    let (steps, left_out, next_page_token) = plan_pages::page(part.plan, from, rows, part.is_last);
+    Ok(ListSyncRunPlanResponse {
+        steps,
         left_out,
         next_page_token,
     })

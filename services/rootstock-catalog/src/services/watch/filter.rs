@@ -1,28 +1,27 @@
 //! What a watcher wants of the changes.
 
-use rootstock_model::glob;
+use rootstock_model::NamePattern;
 use rootstock_proto::{
     Error,
     catalog::v1::{Change, ChangeKind, WatchRequest, change::Resource},
 };
 
-/// Names are no longer.
-const MAX_GLOB_BYTES: usize = 256;
+use crate::request;
 
 /// Kinds and names that a watcher wants.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Filter {
     /// Empty: all.
     kinds: Vec<ChangeKind>,
-    /// Empty: all.
-    name: String,
+    /// `None`: all.
+    name: Option<NamePattern>,
 }
 
 impl Filter {
     /// The filter of a request.
     ///
     /// # Errors
-    /// `INVALID_ARGUMENT` for a kind that is none, or a glob that no name can be as long as.
+    /// `INVALID_ARGUMENT` for a kind that is none, or a name that is no pattern.
     pub(crate) fn of(request: &WatchRequest) -> Result<Self, Error> {
         let mut kinds = Vec::with_capacity(request.kinds.len());
         for (index, kind) in request.kinds.iter().enumerate() {
@@ -34,14 +33,8 @@ impl Filter {
                 Ok(kind) => kinds.push(kind),
             }
         }
-        if request.name.len() > MAX_GLOB_BYTES {
-            let problem = format!("is longer than {MAX_GLOB_BYTES} bytes");
-            return Err(Error::invalid("name", problem));
-        }
-        Ok(Self {
-            kinds,
-            name: request.name.clone(),
-        })
+        let name = request::name_pattern("name", &request.name)?;
+        Ok(Self { kinds, name })
     }
 
     /// Whether changes of this kind are wanted at all.
@@ -60,7 +53,7 @@ impl Filter {
     /// Whether changes of this resource are wanted.
     pub(crate) fn wants_resource(&self, resource: &Resource) -> bool {
         let (kind, name) = identity(resource);
-        self.wants_kind(kind) && glob::matches(&self.name, name)
+        self.wants_kind(kind) && self.name.as_ref().is_none_or(|pattern| pattern.matches(name))
     }
 }
 

@@ -17,8 +17,8 @@ use crate::{
 #[derive(Debug, clap::Args)]
 #[command(visible_alias = "ls")]
 pub(super) struct ListArgs {
-    /// Only those whose name matches (* and ?)
-    glob: Option<String>,
+    /// Only those whose name matches (*, ?, [a-z], {a,b}; case does not matter)
+    pattern: Option<String>,
 
     /// Only those that point to this image
     #[arg(long, value_name = "IMAGE", add = completion::images())]
@@ -34,7 +34,7 @@ pub(super) async fn run(client: &Client, format: Format, args: ListArgs) -> Resu
         page_size: PAGE_SIZE,
         page_token: String::new(),
         image_id,
-        name: args.glob.unwrap_or_default(),
+        name: args.pattern.unwrap_or_default(),
     };
     let aliases = all_pages(async |page_token| {
         let request = ListAliasesRequest {

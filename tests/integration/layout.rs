@@ -43,6 +43,10 @@ fn rules() -> Vec<(&'static str, Vec<&'static str>)> {
             [vec!["sqlx", "rootstock-blobs", "rootstock"], SERVICES.to_vec()].concat(),
         ),
         (
+            "libs/rootstock-ingest",
+            [vec!["sqlx", "axum"], SERVICES.to_vec()].concat(),
+        ),
+        (
             "services/rootstock-catalog",
             [
                 vec!["object_store", "reqwest", "rootstock-blobs"],

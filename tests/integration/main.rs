@@ -14,6 +14,7 @@ mod executable;
 mod faults;
 mod gateway;
 mod harness;
+mod ingest;
 mod layout;
 mod lint;
 mod mirror;

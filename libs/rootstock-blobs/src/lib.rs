@@ -5,10 +5,10 @@
 //! removing uploads that nobody finished. It is the only crate that writes objects. Refuses to know:
 //! what an image is, SQL, gRPC, and where bytes come from.
 //!
-//! Start reading at [`BlobStore`], then [`Upload`]: one pass feeds the hashes and a *sink*. What a store must
-//! be able to do is the trait `Backend` (`backend`); `backends::local` writes staging files, `backends::s3`
-//! multipart uploads. For tests (feature `test-support`) there are `backends::memory` and `backends::faulty`,
-//! a store that fails where a test wants it to; no configuration leads to either.
+//! Start reading at [`BlobStore`], then [`Upload`]: one pass feeds the hashes and a *sink*. A store and a
+//! sink are the traits `Backend` and `PartSink` (`backend`); `backends::local` writes staging files,
+//! `backends::s3` multipart uploads. For tests (feature `test-support`) there are `backends::memory` and
+//! `backends::faulty`, a store that fails where a test wants it to; no configuration leads to either.
 //!
 //! What holds for every backend:
 //!

@@ -13,6 +13,7 @@ mod upload;
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use rootstock_blobs::{BlobError, BlobStore};
+use rootstock_ingest::Leases;
 use rootstock_proto::{
     Error,
     catalog::v1::{
@@ -26,11 +27,11 @@ use tokio::{
     time::timeout,
 };
 use tokio_stream::wrappers::ReceiverStream;
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{Request, Response, Status, Streaming};
 use tracing::Instrument as _;
 
-use self::catalog::Catalog;
+use self::catalog::CatalogClient;
 use crate::{GatewayConfig, read_model::ReadModel};
 
 /// Archives that are looked into at a time; further ones wait for their turn.
@@ -39,7 +40,8 @@ const INSPECTIONS: usize = 4;
 /// The service. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Content {
-    catalog: Catalog,
+    catalog: CatalogClient,
+    leases: Arc<Leases>,
     blobs: BlobStore,
     model: watch::Receiver<Option<ReadModel>>,
     uploads: Arc<Semaphore>,
@@ -64,7 +66,8 @@ impl Content {
     ) -> Self {
         let places = |number: usize| Arc::new(Semaphore::new(number.min(Semaphore::MAX_PERMITS)));
         Self {
-            catalog: Catalog::new(catalog),
+            catalog: CatalogClient::new(catalog),
+            leases: Arc::default(),
             blobs,
             model,
             uploads: places(config.max_uploads),
@@ -78,11 +81,16 @@ impl Content {
         }
     }
 
-    /// Ends after the shutdown, when every stream has come to a good place and stopped there.
-    pub(crate) async fn ended(self) -> Result<(), Infallible> {
-        self.shutdown.triggered().await;
-        self.tasks.close();
-        self.tasks.wait().await;
+    /// Keeps the leases of uploads. Ends after the shutdown, when every stream has stopped at a good place.
+    pub(crate) async fn run(self) -> Result<(), Infallible> {
+        let ended = CancellationToken::new();
+        let streams = async {
+            self.shutdown.triggered().await;
+            self.tasks.close();
+            self.tasks.wait().await;
+            ended.cancel();
+        };
+        tokio::join!(streams, self.leases.keep(self.catalog.leases(), &ended));
         Ok(())
     }
 

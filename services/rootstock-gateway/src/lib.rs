@@ -121,7 +121,7 @@ async fn serve_all(
     let api = grpc::api(catalog.clone(), content.clone(), readiness, shutdown.clone())?;
     let edge = Edge::new(&config, model.subscribe(), index.subscribe(), blobs);
     let mut tasks = Tasks::new(shutdown.clone());
-    tasks.spawn("gateway.content", content.ended());
+    tasks.spawn("gateway.content", content.run());
     tasks.spawn("gateway.downloads", {
         let (downloads, shutdown) = (edge.downloads(), shutdown.clone());
         async move {

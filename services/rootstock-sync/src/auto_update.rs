@@ -1,14 +1,15 @@
 //! Automatic updates: images that follow by checks take their newest versions. The catalog decides; the
 //! worker has it done, batch after batch.
 
+use rootstock_ingest::LeaseGuard;
 use rootstock_proto::sync::v1::AutoUpdateTask;
 
-use crate::{lease::Held, work::WorkError, worker::Worker};
+use crate::{work::WorkError, worker::Worker};
 
 /// Has every image looked at that follows by checks.
 pub(crate) async fn auto_update(
     worker: &Worker,
-    held: &Held,
+    held: &LeaseGuard,
     AutoUpdateTask {}: AutoUpdateTask,
 ) -> Result<&'static str, WorkError> {
     let mut after = String::new();

@@ -1,25 +1,25 @@
 //! Speaking with the catalog.
 //!
 //! One level of retry for each call: the client stack for what reports an outcome; the loop around
-//! them for claims and heartbeats, which come again by themselves; [`Catalog::submit_snapshot`] for
+//! them for claims and heartbeats, which come again by themselves; [`CatalogClient::submit_snapshot`] for
 //! itself, because the stack cannot repeat a stream.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream;
+use rootstock_ingest::{CatalogError, LeaseClient};
 use rootstock_model::Id;
 use rootstock_proto::{
-    Error,
     catalog::v1::{WatchRequest, WatchResponse, watch_service_client::WatchServiceClient},
     sync::v1::{self as wire, Lease, work_service_client::WorkServiceClient},
 };
 use rootstock_runtime::{
-    grpc::client::{ClientOptions, ClientStack, Idempotent, RetryOptions},
+    grpc::client::{ClientOptions, ClientStack, Idempotent, RetryOptions, within},
     retry::Backoff,
 };
 use tokio::time::Instant;
-use tonic::{Code, Request, Status, Streaming};
+use tonic::{Code, Status, Streaming};
 
 /// Beyond the wait that was asked for: for the claim itself, and the way there and back.
 const CLAIM_MARGIN: Duration = Duration::from_secs(10);
@@ -28,8 +28,6 @@ const SUBMIT_TIMEOUT: Duration = Duration::from_secs(120);
 /// How long an outcome is reported again while the catalog does not answer: longer than it takes to
 /// restart it or its database.
 const REPORT_BUDGET: Duration = Duration::from_secs(30);
-/// The process is ending, and a lease that is not given back ends by itself.
-const RELEASE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A page of changes is some hundred resources.
 const MAX_CHANGES_BYTES: usize = 64 * 1024 * 1024;
@@ -70,31 +68,27 @@ pub fn client_options(base: ClientOptions) -> ClientOptions {
 
 /// The catalog's side of the work.
 #[derive(Debug, Clone)]
-pub(crate) struct Catalog {
+pub(crate) struct CatalogClient {
+    leases: LeaseClient,
     client: WorkServiceClient<ClientStack>,
     changes: WatchServiceClient<ClientStack>,
     /// Names this worker; unique per process start.
     worker: String,
 }
 
-/// Why a call did not do what it should.
-#[derive(Debug)]
-pub(crate) enum CatalogError {
-    /// Another worker has the work, or it is done.
-    LeaseLost,
-    /// The catalog said no, in words for people.
-    Refused(String),
-    /// The catalog did not answer; whether it did what was asked is not known.
-    Unanswered(String),
-}
-
-impl Catalog {
+impl CatalogClient {
     pub(crate) fn new(stack: ClientStack) -> Self {
         Self {
+            leases: LeaseClient::new(stack.clone()),
             changes: WatchServiceClient::new(stack.clone()).max_decoding_message_size(MAX_CHANGES_BYTES),
             client: WorkServiceClient::new(stack),
             worker: format!("sync-{}", Id::generate()),
         }
+    }
+
+    /// The calls that keep leases.
+    pub(crate) fn leases(&self) -> &LeaseClient {
+        &self.leases
     }
 
     pub(crate) fn worker(&self) -> &str {
@@ -120,25 +114,6 @@ impl Catalog {
             .claim(within(request, wait + CLAIM_MARGIN))
             .await?;
         Ok(answer.into_inner().work)
-    }
-
-    /// Prolongs leases; answers those that are lost.
-    pub(crate) async fn heartbeat(
-        &self,
-        work: Vec<wire::WorkProgress>,
-        timeout: Duration,
-    ) -> Result<Vec<Lease>, CatalogError> {
-        let request = within(wire::HeartbeatRequest { work }, timeout);
-        Ok(self.client.clone().heartbeat(request).await?.into_inner().lost)
-    }
-
-    pub(crate) async fn release(&self, lease: Lease) -> Result<(), CatalogError> {
-        let request = wire::ReleaseRequest { leases: vec![lease] };
-        self.client
-            .clone()
-            .release(within(request, RELEASE_TIMEOUT))
-            .await?;
-        Ok(())
     }
 
     pub(crate) async fn fail(
@@ -189,11 +164,6 @@ impl Catalog {
             tokio::time::sleep(delay).await;
         }
         Err(CatalogError::Unanswered("it was asked too often".to_owned()))
-    }
-
-    pub(crate) async fn save_journal(&self, request: wire::SaveJournalRequest) -> Result<(), CatalogError> {
-        self.client.clone().save_journal(request).await?;
-        Ok(())
     }
 
     pub(crate) async fn finish_transfer(
@@ -314,33 +284,6 @@ impl Catalog {
     }
 }
 
-fn within<T>(message: T, timeout: Duration) -> Request<T> {
-    let mut request = Request::new(message);
-    request.set_timeout(timeout);
-    request
-}
-
-impl From<Status> for CatalogError {
-    fn from(status: Status) -> Self {
-        match Error::from_status(&status) {
-            Some(Error::LeaseLost) => Self::LeaseLost,
-            Some(Error::Unavailable(message)) => Self::Unanswered(message),
-            Some(error) => Self::Refused(error.to_string()),
-            // A transport's, a proxy's or a time limit's.
-            None => Self::Unanswered(status.message().to_owned()),
-        }
-    }
-}
-
-impl From<CatalogError> for String {
-    fn from(error: CatalogError) -> Self {
-        match error {
-            CatalogError::LeaseLost => Error::LeaseLost.to_string(),
-            CatalogError::Refused(message) | CatalogError::Unanswered(message) => message,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use rootstock_runtime::grpc::Methods;
@@ -353,21 +296,5 @@ mod tests {
         for path in REPORTS {
             assert!(methods.is_unary(path), "{path}");
         }
-    }
-
-    #[test]
-    fn statuses_are_told_apart() {
-        let is_unanswered = |status: Status| matches!(status.into(), CatalogError::Unanswered(_));
-        assert!(matches!(
-            Status::from(Error::LeaseLost).into(),
-            CatalogError::LeaseLost
-        ));
-        assert!(is_unanswered(Error::Unavailable("later".into()).into()));
-        assert!(is_unanswered(Status::unavailable("connection refused")));
-        assert!(is_unanswered(Status::deadline_exceeded("no answer")));
-        assert!(matches!(
-            Status::from(Error::invalid("lease", "is missing")).into(),
-            CatalogError::Refused(message) if message == "lease: is missing"
-        ));
     }
 }

@@ -5,10 +5,11 @@
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use rootstock_blobs::{BlobError, BlobStore};
+use rootstock_ingest::LeaseGuard;
 use rootstock_model::Digest;
 use rootstock_proto::{convert, sync::v1::CollectTask};
 
-use crate::{lease::Held, work::WorkError, worker::Worker};
+use crate::{work::WorkError, worker::Worker};
 
 /// Deletes under way at a time.
 const CONCURRENT: usize = 8;
@@ -16,7 +17,7 @@ const CONCURRENT: usize = 8;
 /// Deletes batch after batch until the catalog has no more.
 pub(crate) async fn collect(
     worker: &Worker,
-    held: &Held,
+    held: &LeaseGuard,
     CollectTask {}: CollectTask,
 ) -> Result<&'static str, WorkError> {
     let mut after = bytes::Bytes::new();

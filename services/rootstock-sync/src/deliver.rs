@@ -10,6 +10,7 @@ mod receiver;
 
 use std::time::Duration;
 
+use rootstock_ingest::LeaseGuard;
 use rootstock_proto::{
     Error,
     catalog::v1::{WatchRequest, WatchResponse, Webhook},
@@ -20,7 +21,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tonic::{Code, Status, Streaming};
 
 use self::{event::Event, receiver::Receiver};
-use crate::{lease::Held, work::WorkError, worker::Worker};
+use crate::{work::WorkError, worker::Worker};
 
 /// The least time between two words on what the receiver took: what a crash may repeat.
 const SAVE_DELIVERED: Duration = Duration::from_secs(1);
@@ -32,7 +33,7 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(45);
 /// Delivers until the shutdown, the loss of the lease, or a failure.
 pub(crate) async fn deliver(
     worker: &Worker,
-    held: &Held,
+    held: &LeaseGuard,
     task: DeliverTask,
 ) -> Result<&'static str, WorkError> {
     let webhook = task.webhook.unwrap_or_default();
@@ -58,7 +59,7 @@ pub(crate) async fn deliver(
 
 struct Delivery<'a> {
     worker: &'a Worker,
-    held: &'a Held,
+    held: &'a LeaseGuard,
     receiver: Receiver,
     webhook: Webhook,
     /// Everything up to this revision was delivered, or is none of what is wanted.

@@ -1,13 +1,14 @@
 //! Expiring: what has run out ends. The catalog knows what; the worker has it done, batch after batch.
 
+use rootstock_ingest::LeaseGuard;
 use rootstock_proto::sync::v1::ExpireTask;
 
-use crate::{lease::Held, work::WorkError, worker::Worker};
+use crate::{work::WorkError, worker::Worker};
 
 /// Has everything ended that has run out.
 pub(crate) async fn expire(
     worker: &Worker,
-    held: &Held,
+    held: &LeaseGuard,
     ExpireTask {}: ExpireTask,
 ) -> Result<&'static str, WorkError> {
     loop {

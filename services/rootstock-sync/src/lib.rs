@@ -1,15 +1,14 @@
 //! Sync workers: they poll remotes, move blobs into the store, and decide nothing.
 //!
-//! Owns: telling the catalog what image servers offer, moving blobs from them into the store so that a
-//! killed worker loses little, and keeping
-//! the leases under which all that happens. Refuses to know: which versions to take (the catalog
-//! plans), how an image server is asked (`rootstock-remote` does), how a blob is verified and kept (`rootstock-blobs` does), and SQL. A worker keeps no state: any number of them work side by
-//! side, and any of them can go at any time.
+//! Owns: telling the catalog what image servers offer, and which server a blob is fetched from next. Refuses
+//! to know: which versions to take (the catalog plans), how an image server is asked (`rootstock-remote`), how
+//! bytes reach the store under a lease (`rootstock-ingest`), how a blob is verified and kept
+//! (`rootstock-blobs`), and SQL. A worker keeps no state: any number of them work side by side, and any of them
+//! can go at any time.
 //!
 //! Start reading at [`run`], then `worker` (claims), `work` (one piece of work, from claim to
 //! report), and the kinds of work: `poll`, `transfer`, `verify`, `sweep`, `auto_update`, `expire`,
-//! `collect` and `deliver`. `lease` says when
-//! work must stop.
+//! `collect` and `deliver`.
 //!
 //! Metrics:
 //!
@@ -34,7 +33,6 @@ mod collect;
 mod config;
 mod deliver;
 mod expire;
-mod lease;
 mod poll;
 mod remote;
 mod sweep;

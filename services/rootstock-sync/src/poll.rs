@@ -2,6 +2,7 @@
 
 mod messages;
 
+use rootstock_ingest::{CatalogError, LeaseGuard};
 use rootstock_model::snapshot::{Document, Snapshot};
 use rootstock_proto::{
     convert,
@@ -9,10 +10,14 @@ use rootstock_proto::{
 };
 use rootstock_remote::{KnownState, Polled};
 
-use crate::{catalog::CatalogError, lease::Held, remote, work::WorkError, worker::Worker};
+use crate::{remote, work::WorkError, worker::Worker};
 
 /// Polls a remote, and tells the catalog what it offers.
-pub(crate) async fn poll(worker: &Worker, held: &Held, task: PollTask) -> Result<&'static str, WorkError> {
+pub(crate) async fn poll(
+    worker: &Worker,
+    held: &LeaseGuard,
+    task: PollTask,
+) -> Result<&'static str, WorkError> {
     let spec = remote::spec(task.remote.as_ref())?;
     let source = worker.remotes.source(&spec.endpoint)?;
     let planning = !task.plan_run_id.is_empty();
@@ -50,7 +55,7 @@ fn known(documents: Vec<wire::Document>) -> Result<Vec<Document>, WorkError> {
 
 async fn submit(
     worker: &Worker,
-    held: &Held,
+    held: &LeaseGuard,
     documents: Vec<wire::Document>,
     snapshot: Snapshot,
 ) -> Result<(), WorkError> {

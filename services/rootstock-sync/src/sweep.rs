@@ -5,12 +5,13 @@ use std::{collections::HashSet, time::Duration};
 
 use futures::TryStreamExt as _;
 use rootstock_blobs::OpenUpload;
+use rootstock_ingest::LeaseGuard;
 use rootstock_proto::{
     convert::digest_bytes,
     sync::v1::{StoredObject, SweepTask},
 };
 
-use crate::{lease::Held, work::WorkError, worker::Worker};
+use crate::{work::WorkError, worker::Worker};
 
 /// Objects told of in one message.
 const TOLD_AT_ONCE: usize = 1000;
@@ -18,7 +19,11 @@ const TOLD_AT_ONCE: usize = 1000;
 /// Aborts every upload that is old enough and that no transfer will go on with.
 ///
 /// An upload that cannot be aborted costs the others nothing: the next sweep finds it again.
-pub(crate) async fn sweep(worker: &Worker, held: &Held, task: SweepTask) -> Result<&'static str, WorkError> {
+pub(crate) async fn sweep(
+    worker: &Worker,
+    held: &LeaseGuard,
+    task: SweepTask,
+) -> Result<&'static str, WorkError> {
     let Some(min_age) = task.min_age.and_then(|age| Duration::try_from(age).ok()) else {
         return Err(WorkError::failed(
             "the sweep's min_age is missing or is no duration",
@@ -47,7 +52,7 @@ pub(crate) async fn sweep(worker: &Worker, held: &Held, task: SweepTask) -> Resu
 }
 
 /// Shows the catalog every object that is old enough, a batch at a time.
-async fn report_objects(worker: &Worker, held: &Held, min_age: Duration) -> Result<(), WorkError> {
+async fn report_objects(worker: &Worker, held: &LeaseGuard, min_age: Duration) -> Result<(), WorkError> {
     let old = worker
         .blobs
         .list()

@@ -5,11 +5,10 @@
 //! goes on with. Should the whole turn out wrong then, the source is asked once more for all of it,
 //! because nobody knows whose part was wrong.
 
-mod journal;
 mod source;
 
-use rootstock_blobs::{BlobError, Finished, Upload};
-use rootstock_model::Digest;
+use rootstock_blobs::Upload;
+use rootstock_ingest::{Ingest, LeaseGuard, Stored};
 use rootstock_proto::{
     convert,
     sync::v1::{Combination, FinishTransferRequest, TransferTask},
@@ -17,31 +16,23 @@ use rootstock_proto::{
 use tracing::Span;
 
 use self::source::{Source, SourceError};
-use crate::{lease::Held, work::WorkError, worker::Worker};
+use crate::{work::WorkError, worker::Worker};
 
 /// Fetches the blob from the first source that has it, and reports it as stored.
 pub(crate) async fn transfer(
     worker: &Worker,
-    held: &Held,
+    lease: &LeaseGuard,
     task: TransferTask,
 ) -> Result<&'static str, WorkError> {
-    let transfer = Transfer::new(worker, held, &task)?;
+    let transfer = Transfer::new(worker, lease, &task)?;
     if let Some(size_bytes) = transfer.stored_already(&task).await? {
         transfer.finish(size_bytes, Vec::new()).await?;
         return Ok("present");
     }
-    let upload = transfer.resume(&task.journal).await?;
-    let (finished, prefixes) = transfer.fetch(upload, &task).await?;
-    let combinations = prefixes
-        .iter()
-        .zip(&finished.combined)
-        .map(|(metadata, fingerprint)| Combination {
-            metadata_sha256: convert::digest_bytes(metadata),
-            root_sha256: task.sha256.clone(),
-            fingerprint: convert::digest_bytes(fingerprint),
-        });
+    let upload = transfer.ingest.resume(&task.journal).await?;
+    let stored = transfer.fetch(upload, &task).await?;
     transfer
-        .finish(finished.size_bytes, combinations.collect())
+        .finish(stored.finished.size_bytes, stored.combinations())
         .await?;
     Ok("stored")
 }
@@ -49,17 +40,11 @@ pub(crate) async fn transfer(
 /// What the parts of one transfer have in common.
 struct Transfer<'a> {
     worker: &'a Worker,
-    held: &'a Held,
-    digest: Digest,
-    /// Metadata blobs whose fingerprints are wanted with this one.
-    metadata: Vec<Digest>,
+    ingest: Ingest<'a>,
 }
 
-/// A stored blob, and the prefixes that its combined digests are for.
-type Stored = (Finished, Vec<Digest>);
-
 impl<'a> Transfer<'a> {
-    fn new(worker: &'a Worker, held: &'a Held, task: &TransferTask) -> Result<Self, WorkError> {
+    fn new(worker: &'a Worker, lease: &'a LeaseGuard, task: &TransferTask) -> Result<Self, WorkError> {
         let of_wire = |field: &str, bytes: &[u8]| {
             convert::digest(field, bytes).map_err(|error| WorkError::failed(error.to_string()))
         };
@@ -69,16 +54,21 @@ impl<'a> Transfer<'a> {
             .map(|bytes| of_wire("metadata_sha256", bytes));
         Ok(Self {
             worker,
-            held,
-            digest: of_wire("sha256", &task.sha256)?,
-            metadata: metadata.collect::<Result<_, _>>()?,
+            ingest: Ingest {
+                blobs: &worker.blobs,
+                catalog: worker.catalog.leases(),
+                lease,
+                shutdown: &worker.shutdown,
+                digest: of_wire("sha256", &task.sha256)?,
+                metadata: metadata.collect::<Result<_, _>>()?,
+            },
         })
     }
 
     /// The size of the blob if it is in the store: another transfer was faster, or a worker ended
     /// between storing it and saying so. What is visible there was verified.
     async fn stored_already(&self, task: &TransferTask) -> Result<Option<u64>, WorkError> {
-        let Some(info) = self.worker.blobs.head(&self.digest).await? else {
+        let Some(info) = self.worker.blobs.head(&self.ingest.digest).await? else {
             return Ok(None);
         };
         if task
@@ -93,15 +83,6 @@ impl<'a> Transfer<'a> {
             "the stored blob has a size that no source has; fetching it anew"
         );
         Ok(None)
-    }
-
-    /// The upload that an earlier attempt has left; `None` to begin anew.
-    async fn resume(&self, journal: &[u8]) -> Result<Option<Upload>, WorkError> {
-        let upload = self.worker.blobs.continue_upload(&self.digest, journal).await?;
-        if let Some(upload) = &upload {
-            self.held.progress(upload.offset());
-        }
-        Ok(upload)
     }
 
     /// Tries the sources in order. When all fail, what came is kept for the next attempt.
@@ -123,7 +104,7 @@ impl<'a> Transfer<'a> {
             }
         }
         if let Some(upload) = upload {
-            self.suspend(upload).await?;
+            self.ingest.suspend(upload).await?;
         }
         if failures.is_empty() {
             return Err(WorkError::failed("no remote offers this file any more"));
@@ -161,34 +142,13 @@ impl<'a> Transfer<'a> {
         }
     }
 
-    /// An upload that begins with this blob's first byte.
-    async fn begin(&self, size_bytes: u64) -> Result<Upload, BlobError> {
-        self.worker
-            .blobs
-            .begin_upload_after(&self.metadata, &self.digest, size_bytes)
-            .await
-    }
-
-    /// Makes durable what came in whole parts, and saves where to go on.
-    async fn suspend(&self, upload: Upload) -> Result<(), WorkError> {
-        let id = upload.id().to_owned();
-        match upload.suspend().await {
-            Ok(Some(journal)) => journal::save(self, &id, &journal).await,
-            Ok(None) => Ok(()),
-            Err(error) => {
-                tracing::warn!(%error, "the last part could not be kept");
-                Ok(())
-            }
-        }
-    }
-
     async fn finish(&self, size_bytes: u64, combinations: Vec<Combination>) -> Result<(), WorkError> {
         let request = FinishTransferRequest {
-            lease: Some(self.held.lease()),
+            lease: Some(self.ingest.lease.lease()),
             size_bytes: i64::try_from(size_bytes).unwrap_or(i64::MAX),
             combinations,
         };
-        self.held.reporting();
+        self.ingest.lease.reporting();
         let answer = self.worker.catalog.finish_transfer(request).await?;
         tracing::info!(
             size_bytes,

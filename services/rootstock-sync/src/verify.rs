@@ -1,16 +1,17 @@
 //! Verifying: the fingerprint of two blobs that were stored without it being computed.
 
+use rootstock_ingest::LeaseGuard;
 use rootstock_proto::{
     convert,
     sync::v1::{Combination, VerifyTask},
 };
 
-use crate::{lease::Held, work::WorkError, worker::Worker};
+use crate::{work::WorkError, worker::Worker};
 
 /// Reads the metadata blob, then the root, through one SHA-256, and reports the fingerprint.
 pub(crate) async fn verify(
     worker: &Worker,
-    held: &Held,
+    held: &LeaseGuard,
     task: VerifyTask,
 ) -> Result<&'static str, WorkError> {
     let of_wire =

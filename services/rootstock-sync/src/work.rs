@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use rootstock_blobs::BlobError;
+use rootstock_ingest::{CatalogError, LeaseGuard, LeaseLoss};
 use rootstock_model::Digest;
 use rootstock_proto::sync::v1::{Work, WorkKind, work::Task};
 use rootstock_remote::http::FetchError;
@@ -10,13 +11,7 @@ use rootstock_runtime::propagate;
 use tracing::{Instrument as _, Span, field};
 
 use crate::{
-    auto_update,
-    catalog::CatalogError,
-    collect, deliver, expire,
-    lease::{Held, Loss},
-    poll, sweep,
-    telemetry::ActiveWork,
-    transfer, verify,
+    auto_update, collect, deliver, expire, poll, sweep, telemetry::ActiveWork, transfer, verify,
     worker::Worker,
 };
 
@@ -68,7 +63,7 @@ impl From<Kind> for WorkKind {
 #[derive(Debug)]
 pub(crate) enum WorkError {
     /// Another worker has it, or is about to: nothing may be said or written any more.
-    LeaseLost(Loss),
+    LeaseLost(LeaseLoss),
     /// The process ends; the work is good to be taken up by another.
     Stopped,
     /// The catalog does not answer. The lease runs out by itself, and the work is done again.
@@ -100,10 +95,16 @@ impl From<FetchError> for WorkError {
     }
 }
 
+impl From<LeaseLoss> for WorkError {
+    fn from(loss: LeaseLoss) -> Self {
+        Self::LeaseLost(loss)
+    }
+}
+
 impl From<CatalogError> for WorkError {
     fn from(error: CatalogError) -> Self {
         match error {
-            CatalogError::LeaseLost => Self::LeaseLost(Loss::Told),
+            CatalogError::LeaseLost => Self::LeaseLost(LeaseLoss::Revoked),
             CatalogError::Refused(message) => Self::failed(message),
             CatalogError::Unanswered(message) => Self::Unreported(message),
         }
@@ -132,7 +133,7 @@ impl From<BlobError> for WorkError {
 }
 
 /// Does the work and reports what came of it. Never fails: what cannot be reported is logged.
-pub(crate) async fn carry_out(worker: Arc<Worker>, kind: Kind, held: Held, work: Work) {
+pub(crate) async fn carry_out(worker: Arc<Worker>, kind: Kind, held: LeaseGuard, work: Work) {
     let span = propagate::continue_trace(span_of(kind, &work), Some(&work.traceparent));
     async {
         let active = ActiveWork::begin(kind);
@@ -156,7 +157,7 @@ pub(crate) async fn carry_out(worker: Arc<Worker>, kind: Kind, held: Held, work:
 async fn perform(
     worker: &Worker,
     kind: Kind,
-    held: &Held,
+    held: &LeaseGuard,
     task: Option<Task>,
 ) -> Result<&'static str, WorkError> {
     match task {
@@ -191,7 +192,7 @@ async fn until_shutdown(
 }
 
 /// Says to the catalog and the log why the work ended. Answers the outcome's name.
-async fn report(worker: &Worker, held: &Held, error: WorkError) -> &'static str {
+async fn report(worker: &Worker, held: &LeaseGuard, error: WorkError) -> &'static str {
     let (outcome, told) = match error {
         WorkError::LeaseLost(loss) => {
             tracing::warn!(?loss, "stopped: the lease is lost");
@@ -206,14 +207,14 @@ async fn report(worker: &Worker, held: &Held, error: WorkError) -> &'static str 
         }
         WorkError::Stopped => {
             tracing::info!("stopped on shutdown, giving the work back");
-            ("released", worker.catalog.release(held.lease()).await)
+            ("released", worker.catalog.leases().release(held.lease()).await)
         }
         WorkError::Failed { message, retry_after } => {
             tracing::warn!(error = message, ?retry_after, "failed");
             let fail = worker.catalog.fail(held.lease(), message, retry_after);
             match worker.give_up.run_until_cancelled(fail).await {
                 Some(told) => ("failed", told),
-                None => ("released", worker.catalog.release(held.lease()).await),
+                None => ("released", worker.catalog.leases().release(held.lease()).await),
             }
         }
     };
@@ -222,7 +223,7 @@ async fn report(worker: &Worker, held: &Held, error: WorkError) -> &'static str 
         Err(CatalogError::LeaseLost) => "lost",
         Err(error) => {
             tracing::warn!(
-                error = String::from(error),
+                %error,
                 "that could not be reported; the lease runs out by itself"
             );
             "unreported"

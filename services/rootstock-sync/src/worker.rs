@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use rootstock_blobs::BlobStore;
+use rootstock_ingest::Leases;
 use rootstock_proto::sync::v1::Work;
 use rootstock_remote::RemoteSources;
 use rootstock_runtime::{Component, Shutdown, grpc::client::ClientStack, retry::Backoff};
@@ -13,9 +14,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    catalog::Catalog,
+    catalog::CatalogClient,
     config::SyncConfig,
-    lease::Leases,
     work::{self, Kind},
 };
 
@@ -24,14 +24,12 @@ use crate::{
 const EMPTY_CLAIM_INTERVAL: Duration = Duration::from_millis(500);
 /// Webhooks delivered to at a time: each costs a stream of changes, and mostly waits.
 const CONCURRENT_WEBHOOKS: usize = 100;
-/// For a catalog that does not say how long a lease holds.
-const DEFAULT_LEASE: Duration = Duration::from_secs(30);
 
 /// What all work needs.
 #[derive(Debug)]
 pub(crate) struct Worker {
     pub(crate) config: SyncConfig,
-    pub(crate) catalog: Catalog,
+    pub(crate) catalog: CatalogClient,
     pub(crate) blobs: BlobStore,
     pub(crate) remotes: RemoteSources,
     pub(crate) leases: Arc<Leases>,
@@ -49,7 +47,7 @@ impl Worker {
         shutdown: Shutdown,
     ) -> Arc<Self> {
         Arc::new(Self {
-            catalog: Catalog::new(catalog),
+            catalog: CatalogClient::new(catalog),
             blobs,
             remotes: RemoteSources::new(config.remote.clone()),
             leases: Arc::default(),
@@ -85,7 +83,7 @@ impl Worker {
                 self.give_up.cancel();
             }
         };
-        tokio::join!(lanes, grace, self.leases.keep(&self.catalog, &ended));
+        tokio::join!(lanes, grace, self.leases.keep(self.catalog.leases(), &ended));
         tracing::info!(worker = self.catalog.worker(), "ended");
     }
 
@@ -127,7 +125,7 @@ impl Worker {
                     if failures == 0 {
                         tracing::warn!(
                             kind = kind.label(),
-                            error = String::from(error),
+                            %error,
                             "cannot ask for work"
                         );
                     }
@@ -158,13 +156,7 @@ impl Worker {
             tracing::error!(kind = kind.label(), "the catalog gave work without a lease");
             return;
         };
-        let duration = work
-            .lease_duration
-            .and_then(|duration| Duration::try_from(duration).ok());
-        let duration = duration
-            .filter(|duration| !duration.is_zero())
-            .unwrap_or(DEFAULT_LEASE);
-        let held = self.leases.hold(lease, duration);
+        let held = self.leases.hold(lease, work.lease_duration);
         running.spawn(work::carry_out(Arc::clone(self), kind, held, work));
     }
 }

@@ -23,8 +23,8 @@ use crate::{
     telemetry::StoreKind,
 };
 
-/// Faults that a store meets; see [`BlobStore::with_faults`](crate::BlobStore::with_faults). Every clone is the
-/// same plan.
+/// The faults of a store; see [`BlobStore::with_faults`](crate::BlobStore::with_faults). Clones share one
+/// plan.
 #[derive(Debug, Clone, Default)]
 pub struct Faults {
     plan: Arc<Mutex<Plan>>,

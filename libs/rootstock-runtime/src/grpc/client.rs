@@ -165,6 +165,13 @@ pub fn connect_lazy(uri: &str, options: ClientOptions) -> Result<ClientStack, Co
     })
 }
 
+/// A request whose answer must begin within `timeout`, all attempts included.
+pub fn within<T>(message: T, timeout: Duration) -> tonic::Request<T> {
+    let mut request = tonic::Request::new(message);
+    request.set_timeout(timeout);
+    request
+}
+
 fn endpoint(uri: &str, options: &ClientOptions) -> Result<Endpoint, ConnectError> {
     let not_a_server = || ConnectError::Uri(uri.to_owned());
     let parsed: http::Uri = uri.parse().map_err(|_| not_a_server())?;

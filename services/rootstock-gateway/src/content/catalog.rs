@@ -2,18 +2,18 @@
 
 use std::time::Duration;
 
+use rootstock_ingest::LeaseClient;
 use rootstock_model::{Digest, Id};
 use rootstock_proto::{
     Error, convert,
     sync::v1::{
-        Combination, DiscardUploadRequest, FinishUploadRequest, HeartbeatRequest, Lease, OpenUploadRequest,
-        RecordImportRequest, RecordImportResponse, ReleaseRequest, SaveJournalRequest, WorkProgress,
-        import_service_client::ImportServiceClient, open_upload_response::Outcome,
-        work_service_client::WorkServiceClient,
+        Combination, DiscardUploadRequest, FinishUploadRequest, Lease, OpenUploadRequest,
+        RecordImportRequest, RecordImportResponse, import_service_client::ImportServiceClient,
+        open_upload_response::Outcome,
     },
 };
-use rootstock_runtime::grpc::client::ClientStack;
-use tonic::{Request, Status};
+use rootstock_runtime::grpc::client::{ClientStack, within};
+use tonic::Status;
 
 use crate::upstream;
 
@@ -22,17 +22,22 @@ const LAST_WORD_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The catalog's side of uploads and imports.
 #[derive(Debug, Clone)]
-pub(super) struct Catalog {
+pub(super) struct CatalogClient {
     imports: ImportServiceClient<ClientStack>,
-    work: WorkServiceClient<ClientStack>,
+    leases: LeaseClient,
 }
 
-impl Catalog {
+impl CatalogClient {
     pub(super) fn new(stack: ClientStack) -> Self {
         Self {
             imports: ImportServiceClient::new(stack.clone()),
-            work: WorkServiceClient::new(stack),
+            leases: LeaseClient::new(stack),
         }
+    }
+
+    /// The calls that keep uploads.
+    pub(super) fn leases(&self) -> &LeaseClient {
+        &self.leases
     }
 
     /// A name for whoever holds an upload: one stream, so that two of one gateway are two.
@@ -93,58 +98,6 @@ impl Catalog {
             .map_err(passed)?;
         Ok(answer.into_inner())
     }
-
-    pub(super) async fn save_journal(
-        &self,
-        request: SaveJournalRequest,
-        timeout: Duration,
-    ) -> Result<(), Status> {
-        self.work
-            .clone()
-            .save_journal(within(request, timeout))
-            .await
-            .map_err(passed)?;
-        Ok(())
-    }
-
-    /// Prolongs a lease.
-    ///
-    /// # Errors
-    /// `ABORTED` (LEASE_LOST) when it is no longer in force; others when the catalog did not answer.
-    pub(super) async fn heartbeat(
-        &self,
-        lease: Lease,
-        done_bytes: u64,
-        timeout: Duration,
-    ) -> Result<(), Status> {
-        let progress = WorkProgress {
-            lease: Some(lease),
-            done_bytes: i64::try_from(done_bytes).unwrap_or(i64::MAX),
-        };
-        let request = HeartbeatRequest { work: vec![progress] };
-        let answer = self
-            .work
-            .clone()
-            .heartbeat(within(request, timeout))
-            .await
-            .map_err(passed)?;
-        match answer.into_inner().lost.is_empty() {
-            true => Ok(()),
-            false => Err(Error::LeaseLost.into()),
-        }
-    }
-
-    pub(super) async fn release(&self, lease: Lease) -> Result<(), Status> {
-        let request = within(ReleaseRequest { leases: vec![lease] }, LAST_WORD_TIMEOUT);
-        self.work.clone().release(request).await.map_err(passed)?;
-        Ok(())
-    }
-}
-
-fn within<T>(message: T, timeout: Duration) -> Request<T> {
-    let mut request = Request::new(message);
-    request.set_timeout(timeout);
-    request
 }
 
 /// Whether the catalog has said that a lease is no longer in force.

@@ -1,10 +1,11 @@
 //! Receiving a blob: from a client's stream through the hashes into the store, under a lease.
 
-mod keeper;
+use std::time::Duration;
 
-use std::{pin::pin, time::Duration};
-
-use rootstock_blobs::{BlobError, Finished, Upload};
+use bytes::Bytes;
+use futures::{Stream, stream};
+use rootstock_blobs::{BlobError, Upload};
+use rootstock_ingest::{Ingest, LeaseGuard, Partial, Stopped, Stored, remove};
 use rootstock_model::Digest;
 use rootstock_proto::{
     Error,
@@ -12,7 +13,7 @@ use rootstock_proto::{
         UploadBlobRequest, UploadBlobResponse, UploadHeader, UploadState, upload_blob_request::Part,
     },
     convert,
-    sync::v1::{Combination, Lease, OpenedUpload, open_upload_response::Outcome},
+    sync::v1::{Lease, OpenedUpload, open_upload_response::Outcome},
 };
 use tokio::{
     sync::mpsc,
@@ -20,8 +21,11 @@ use tokio::{
 };
 use tonic::{Status, Streaming};
 
-use self::keeper::Keeper;
-use super::{Content, catalog::Catalog, catalog::is_lease_lost, ending, of_store};
+use super::{
+    Content,
+    catalog::{CatalogClient, is_lease_lost},
+    ending, of_store,
+};
 use crate::metrics;
 
 /// A client may send more in a message than it takes from a file at once, but not much more.
@@ -30,6 +34,8 @@ const MAX_CHUNK_BYTES: usize = 2 << 20;
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// The longest that a client is let wait for someone else, in a place that others could have.
 const MAX_WAIT: Duration = Duration::from_secs(10 * 60);
+/// For making durable what came of an upload that is cut. What takes longer is sent again.
+const SUSPEND_TIMEOUT: Duration = Duration::from_secs(15);
 
 type Answers = mpsc::Sender<Result<UploadBlobResponse, Status>>;
 
@@ -79,17 +85,23 @@ pub(super) async fn receive(
         _ => return Err(Error::invalid("header", "must come first").into()),
     };
     let wanted = Wanted::of(&header, content.max_upload_bytes)?;
-    let worker = Catalog::worker();
+    let worker = CatalogClient::worker();
     let Some(opened) = open(content, &wanted, &worker, answers).await? else {
         return Ok(());
     };
+    let OpenedUpload {
+        lease,
+        lease_duration,
+        journal,
+    } = opened;
     let receiving = Receiving {
         content,
         wanted: &wanted,
         worker: &worker,
         answers,
+        lease: &content.leases.hold(lease.unwrap_or_default(), lease_duration),
     };
-    receiving.run(opened, messages).await
+    receiving.run(&journal, messages).await
 }
 
 /// Waits until the upload is ours. `None` when nothing is to be sent: it is stored, or the client has
@@ -135,151 +147,104 @@ struct Receiving<'a> {
     wanted: &'a Wanted,
     worker: &'a str,
     answers: &'a Answers,
-}
-
-/// Why bytes stopped flowing before the end.
-enum Stopped {
-    /// The client is gone, or was too slow, or the process ends: what came is kept.
-    Cut(Status),
-    /// The store did not take them.
-    ByStore(BlobError),
-    /// Someone else has the upload.
-    LeaseLost(Status),
+    lease: &'a LeaseGuard,
 }
 
 impl Receiving<'_> {
-    async fn run(&self, opened: OpenedUpload, messages: Streaming<UploadBlobRequest>) -> Result<(), Status> {
+    async fn run(&self, journal: &[u8], messages: Streaming<UploadBlobRequest>) -> Result<(), Status> {
         let _counted = metrics::UploadGauge::begin();
-        let lease = opened.lease.unwrap_or_default();
-        let upload = match self.begin(&opened.journal).await {
+        let ingest = Ingest {
+            blobs: &self.content.blobs,
+            catalog: self.content.catalog.leases(),
+            lease: self.lease,
+            shutdown: &self.content.shutdown,
+            digest: self.wanted.digest,
+            metadata: self.wanted.metadata.clone(),
+        };
+        let upload = match self.begin(&ingest, journal).await {
             Ok(upload) => upload,
             Err(error) => {
-                self.release(lease).await;
+                self.release(self.lease.lease()).await;
                 return Err(of_store(&error));
             }
         };
-        let duration = opened
-            .lease_duration
-            .and_then(|duration| Duration::try_from(duration).ok());
-        let mut keeper = Keeper::new(self.content.catalog.clone(), lease, duration, &upload);
-        if upload.offset() == 0 {
-            keeper.announce();
-        }
         answer(self.answers, UploadState::Receiving, upload.offset()).await;
-        match self.pour(upload, messages, &mut keeper).await {
-            Ok(upload) => self.finish(upload, keeper).await,
-            Err((upload, Stopped::Cut(status))) => {
-                self.suspend(upload, keeper).await;
+        let chunks = self.chunks(messages, upload.size_bytes() - upload.offset());
+        let acknowledge = |saved_bytes| say(self.answers, UploadState::Receiving, saved_bytes);
+        let received = tokio::select! {
+            biased;
+            loss = self.lease.lost() => Err(Stopped::LeaseLost(loss)),
+            received = ingest.receive(upload, chunks, acknowledge) => received,
+        };
+        match received {
+            Ok(stored) => {
+                self.report(&stored).await?;
+                answer(self.answers, UploadState::Stored, self.wanted.size_bytes).await;
+                Ok(())
+            }
+            Err(Stopped::Shutdown(partial)) => {
+                self.suspend(partial).await;
+                Err(ending())
+            }
+            Err(Stopped::BySource(partial, status)) => {
+                self.suspend(partial).await;
                 Err(status)
             }
-            Err((_, Stopped::ByStore(error))) => Err(self.refused(lease, error).await),
-            Err((_, Stopped::LeaseLost(status))) => Err(status),
+            Err(Stopped::ByStore(error)) => Err(self.refused(error).await),
+            Err(Stopped::LeaseLost(loss)) => {
+                tracing::warn!(?loss, "stopped receiving: the lease is lost");
+                Err(Error::LeaseLost.into())
+            }
         }
     }
 
     /// What an earlier stream has left, or the blob's first byte.
-    async fn begin(&self, journal: &[u8]) -> Result<Upload, BlobError> {
-        let blobs = &self.content.blobs;
-        let Wanted {
-            digest,
-            size_bytes,
-            metadata,
-        } = self.wanted;
-        match blobs.continue_upload(digest, journal).await? {
-            Some(upload) if upload.size_bytes() == *size_bytes => return Ok(upload),
-            Some(other) => abort(other).await,
+    async fn begin(&self, ingest: &Ingest<'_>, journal: &[u8]) -> Result<Upload, BlobError> {
+        match ingest.resume(journal).await? {
+            Some(upload) if upload.size_bytes() == self.wanted.size_bytes => return Ok(upload),
+            Some(other) => remove(other).await,
             None => {}
         }
-        blobs.begin_upload_after(metadata, digest, *size_bytes).await
+        ingest.begin(self.wanted.size_bytes).await
     }
 
-    /// Moves bytes until the blob has all of them.
-    async fn pour(
+    /// The client's chunks, until they have `missing_bytes`. Fails when the client is gone or too slow.
+    fn chunks(
         &self,
-        mut upload: Upload,
-        mut messages: Streaming<UploadBlobRequest>,
-        keeper: &mut Keeper,
-    ) -> Result<Upload, (Upload, Stopped)> {
-        let mut shutdown = pin!(self.content.shutdown.triggered());
-        while upload.offset() < upload.size_bytes() {
-            let chunk = tokio::select! {
-                biased;
-                () = &mut shutdown => return Err((upload, Stopped::Cut(ending()))),
-                () = self.answers.closed() => return Err((upload, Stopped::Cut(gone()))),
-                turned = keeper.turn() => match turned {
-                    Ok(kept) => {
-                        self.acknowledge(kept);
-                        continue;
-                    }
-                    Err(status) => return Err((upload, Stopped::LeaseLost(status))),
-                },
-                message = timeout(self.content.upload_idle_timeout, messages.message()) => {
-                    match chunk(message.unwrap_or_else(|_elapsed| Err(idle()))) {
-                        Ok(chunk) => chunk,
-                        Err(status) => return Err((upload, Stopped::Cut(status))),
-                    }
+        messages: Streaming<UploadBlobRequest>,
+        missing_bytes: u64,
+    ) -> impl Stream<Item = Result<Bytes, Status>> {
+        let idle_timeout = self.content.upload_idle_timeout;
+        stream::try_unfold(
+            (messages, missing_bytes),
+            move |(mut messages, missing_bytes)| async move {
+                if missing_bytes == 0 {
+                    return Ok(None);
                 }
-            };
-            metrics::uploaded(chunk.len());
-            let written = self.keeping(keeper, upload.write(chunk)).await;
-            match written {
-                Ok(Ok(journal)) => {
-                    keeper.progress(upload.offset());
-                    if let Some(journal) = journal {
-                        keeper.offer(journal);
-                    }
-                }
-                Ok(Err(error)) => return Err((upload, Stopped::ByStore(error))),
-                Err(status) => return Err((upload, Stopped::LeaseLost(status))),
-            }
-        }
-        Ok(upload)
+                let message = tokio::select! {
+                    biased;
+                    () = self.answers.closed() => return Err(gone()),
+                    message = timeout(idle_timeout, messages.message()) => message,
+                };
+                let chunk = chunk(message.unwrap_or_else(|_elapsed| Err(idle())))?;
+                metrics::uploaded(chunk.len());
+                let missing_bytes = missing_bytes.saturating_sub(chunk.len() as u64);
+                Ok(Some((chunk, (messages, missing_bytes))))
+            },
+        )
     }
 
-    /// Does something that may take long, and keeps the lease meanwhile.
-    async fn keeping<T>(&self, keeper: &mut Keeper, work: impl Future<Output = T>) -> Result<T, Status> {
-        let mut work = pin!(work);
-        loop {
-            tokio::select! {
-                biased;
-                done = &mut work => return Ok(done),
-                turned = keeper.turn() => self.acknowledge(turned?),
-            }
-        }
-    }
-
-    fn acknowledge(&self, kept_bytes: Option<u64>) {
-        if let Some(kept_bytes) = kept_bytes {
-            say(self.answers, UploadState::Receiving, kept_bytes);
-        }
-    }
-
-    async fn finish(&self, upload: Upload, mut keeper: Keeper) -> Result<(), Status> {
-        let prefixes = upload.prefixes().to_vec();
-        let lease = keeper.lease();
-        let finished = match self.keeping(&mut keeper, upload.finish()).await? {
-            Ok(finished) => finished,
-            Err(error) => return Err(self.refused(lease, error).await),
-        };
-        self.report(lease, finished, &prefixes).await?;
-        answer(self.answers, UploadState::Stored, self.wanted.size_bytes).await;
-        Ok(())
-    }
-
-    async fn report(&self, lease: Lease, finished: Finished, prefixes: &[Digest]) -> Result<(), Status> {
-        let combinations = prefixes
-            .iter()
-            .zip(&finished.combined)
-            .map(|(metadata, fingerprint)| Combination {
-                metadata_sha256: convert::digest_bytes(metadata),
-                root_sha256: convert::digest_bytes(&self.wanted.digest),
-                fingerprint: convert::digest_bytes(fingerprint),
-            });
+    async fn report(&self, stored: &Stored) -> Result<(), Status> {
         let catalog = &self.content.catalog;
-        let told = catalog
-            .finish_upload(lease, finished.size_bytes, combinations.collect())
+        self.lease.reporting();
+        let reported = catalog
+            .finish_upload(
+                self.lease.lease(),
+                stored.finished.size_bytes,
+                stored.combinations(),
+            )
             .await;
-        match told {
+        match reported {
             // It may be that the answer to an earlier attempt was lost.
             Err(status) if is_lease_lost(&status) => {
                 match catalog.open_upload(self.worker, &self.wanted.digest).await? {
@@ -291,13 +256,14 @@ impl Receiving<'_> {
                     Outcome::Busy(_) => Err(status),
                 }
             }
-            told => told,
+            reported => reported,
         }
     }
 
     /// The store does not take the blob as it is. Of wrong content nothing is left; otherwise the next
     /// stream goes on.
-    async fn refused(&self, lease: Lease, error: BlobError) -> Status {
+    async fn refused(&self, error: BlobError) -> Status {
+        let lease = self.lease.lease();
         match error {
             BlobError::Mismatch { actual, .. } => {
                 self.discard(lease).await;
@@ -317,26 +283,20 @@ impl Receiving<'_> {
         }
     }
 
-    /// Makes durable what came in whole parts, and lets another stream go on.
-    async fn suspend(&self, upload: Upload, mut keeper: Keeper) {
-        let lease = keeper.lease();
-        match self.keeping(&mut keeper, upload.suspend()).await {
-            Ok(Ok(journal)) => {
-                if let Some(journal) = journal {
-                    keeper.offer(journal);
-                }
-                keeper.flush().await;
-            }
-            Ok(Err(error)) => tracing::warn!(%error, "the last part could not be kept"),
-            Err(_lost) => return,
+    /// Makes durable what came in whole parts, and gives the lease back for another stream.
+    async fn suspend(&self, partial: Partial) {
+        match timeout(SUSPEND_TIMEOUT, partial.suspend()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_lost)) => return,
+            Err(_elapsed) => tracing::warn!("the last part could not be kept in time"),
         }
-        self.release(lease).await;
+        self.release(self.lease.lease()).await;
     }
 
     async fn release(&self, lease: Lease) {
-        if let Err(status) = self.content.catalog.release(lease).await {
+        if let Err(error) = self.content.catalog.leases().release(lease).await {
             tracing::warn!(
-                error = status.message(),
+                %error,
                 "an upload could not be given back; its lease runs out by itself"
             );
         }
@@ -352,7 +312,7 @@ impl Receiving<'_> {
     }
 }
 
-fn chunk(message: Result<Option<UploadBlobRequest>, Status>) -> Result<bytes::Bytes, Status> {
+fn chunk(message: Result<Option<UploadBlobRequest>, Status>) -> Result<Bytes, Status> {
     match message?.and_then(|message| message.part) {
         Some(Part::Chunk(chunk)) if chunk.len() <= MAX_CHUNK_BYTES => Ok(chunk),
         Some(Part::Chunk(_)) => {
@@ -370,14 +330,6 @@ fn gone() -> Status {
 
 fn idle() -> Status {
     Error::Unavailable("nothing came for too long; connect again, and go on".to_owned()).into()
-}
-
-/// Removes an upload that nothing can go on with. Failing at it leaves it to a sweep.
-async fn abort(upload: Upload) {
-    let id = upload.id().to_owned();
-    if let Err(error) = upload.abort().await {
-        tracing::warn!(upload.id = id, %error, "an upload cannot be removed; a sweep will find it");
-    }
 }
 
 fn message(state: UploadState, offset_bytes: u64) -> UploadBlobResponse {

@@ -1,8 +1,9 @@
 //! One source of a blob: its bytes, from wherever the upload stands, into the upload.
 
-use std::pin::pin;
-
+use bytes::Bytes;
+use futures::{Stream, stream};
 use rootstock_blobs::{BlobError, Upload};
+use rootstock_ingest::{Stopped, Stored, remove};
 use rootstock_model::{ArtifactLocation, RemoteName};
 use rootstock_proto::{convert, sync::v1 as wire};
 use rootstock_remote::{
@@ -11,7 +12,7 @@ use rootstock_remote::{
 };
 use url::Url;
 
-use super::{Stored, Transfer, journal::JournalKeeper};
+use super::Transfer;
 use crate::{remote, work::WorkError};
 
 /// A place where the blob can be had.
@@ -54,14 +55,6 @@ struct Flow {
     mixed: bool,
 }
 
-/// Why bytes stopped flowing before the end.
-enum Stopped {
-    Shutdown,
-    BySource(FetchError),
-    ByStore(BlobError),
-    ByLease(WorkError),
-}
-
 impl<'a> Source<'a> {
     pub(super) fn new(transfer: &'a Transfer<'a>, source: &wire::TransferSource) -> Result<Self, FetchError> {
         let spec = remote::spec(source.remote.as_ref())?;
@@ -88,41 +81,20 @@ impl<'a> Source<'a> {
     /// Brings the rest of the blob, or all of it. When the source fails on the way, `kept` holds what
     /// came, for the next one to go on with.
     pub(super) async fn fetch(&self, kept: &mut Option<Upload>) -> Result<Fetched, SourceError> {
-        let Flow {
-            mut upload,
-            body,
-            mixed,
-        } = self.open(kept).await?;
-        self.transfer.held.progress(upload.offset());
-        let mut keeper = JournalKeeper::new(self.transfer, upload.id());
-        if !mixed {
-            keeper.announce();
-        }
-        if let Some(body) = body
-            && let Err(stopped) = self.pour(body, &mut upload, &mut keeper).await
-        {
-            return match stopped {
-                Stopped::Shutdown => {
-                    keeper.flush().await?;
-                    self.transfer.suspend(upload).await?;
-                    Err(WorkError::Stopped.into())
-                }
-                Stopped::BySource(error) => {
-                    keeper.flush().await?;
-                    *kept = Some(upload);
-                    Err(SourceError::Source(error))
-                }
-                Stopped::ByStore(error) => {
-                    keeper.flush().await?;
-                    self.judge(error, mixed)
-                }
-                Stopped::ByLease(error) => Err(error.into()),
-            };
-        }
-        let prefixes = upload.prefixes().to_vec();
-        match upload.finish().await {
-            Ok(finished) => Ok(Fetched::Stored((finished, prefixes))),
-            Err(error) => self.judge(error, mixed),
+        let Flow { upload, body, mixed } = self.open(kept).await?;
+        let pieces = self.pieces(body, upload.offset());
+        match self.transfer.ingest.receive(upload, pieces, |_saved| {}).await {
+            Ok(stored) => Ok(Fetched::Stored(stored)),
+            Err(Stopped::Shutdown(partial)) => {
+                partial.suspend().await.map_err(WorkError::from)?;
+                Err(WorkError::Stopped.into())
+            }
+            Err(Stopped::BySource(partial, error)) => {
+                *kept = Some(partial.into_upload().await.map_err(WorkError::from)?);
+                Err(SourceError::Source(error))
+            }
+            Err(Stopped::ByStore(error)) => self.judge(error, mixed),
+            Err(Stopped::LeaseLost(loss)) => Err(WorkError::from(loss).into()),
         }
     }
 
@@ -157,9 +129,10 @@ impl<'a> Source<'a> {
             Some(upload) if mixed => upload,
             left => {
                 if let Some(left) = left {
-                    abort(left).await;
+                    remove(left).await;
                 }
                 self.transfer
+                    .ingest
                     .begin(self.size_bytes())
                     .await
                     .map_err(WorkError::from)?
@@ -173,43 +146,31 @@ impl<'a> Source<'a> {
         })
     }
 
-    /// Moves bytes until the body ends. On shutdown it stops between two pieces.
-    async fn pour(
-        &self,
-        mut body: Body,
-        upload: &mut Upload,
-        keeper: &mut JournalKeeper<'_>,
-    ) -> Result<(), Stopped> {
-        let held = self.transfer.held;
-        let mut shutdown = pin!(self.transfer.worker.shutdown.triggered());
+    /// The pieces of a body that begins at `offset`; it fails when it ends before the blob does.
+    fn pieces(&self, body: Option<Body>, offset: u64) -> impl Stream<Item = Result<Bytes, FetchError>> {
         let received =
             metrics::counter!("rootstock_sync_received_bytes_total", "remote" => self.name().to_owned());
-        loop {
-            let piece = tokio::select! {
-                biased;
-                () = &mut shutdown => return Err(Stopped::Shutdown),
-                saved = keeper.saved(), if keeper.is_saving() => {
-                    saved.map_err(Stopped::ByLease)?;
-                    continue;
-                }
-                piece = body.next() => piece.map_err(Stopped::BySource)?,
-            };
-            let Some(piece) = piece else { break };
-            received.increment(piece.len() as u64);
-            let journal = upload.write(piece).await.map_err(Stopped::ByStore)?;
-            held.progress(upload.offset());
-            if let Some(journal) = journal {
-                keeper.offer(&journal);
+        let expected_bytes = self.size_bytes();
+        stream::try_unfold((body, offset), move |(body, received_bytes)| {
+            let received = received.clone();
+            async move {
+                let Some(mut body) = body else {
+                    return Ok(None);
+                };
+                let Some(piece) = body.next().await? else {
+                    return match received_bytes < expected_bytes {
+                        true => Err(body.error(Problem::Short {
+                            received_bytes,
+                            expected_bytes,
+                        })),
+                        false => Ok(None),
+                    };
+                };
+                received.increment(piece.len() as u64);
+                let received_bytes = received_bytes + piece.len() as u64;
+                Ok(Some((piece, (Some(body), received_bytes))))
             }
-        }
-        let (received_bytes, expected_bytes) = (upload.offset(), upload.size_bytes());
-        match received_bytes < expected_bytes {
-            true => Err(Stopped::BySource(body.error(Problem::Short {
-                received_bytes,
-                expected_bytes,
-            }))),
-            false => Ok(()),
-        }
+        })
     }
 
     /// Whose fault it is that the store did not take the blob.
@@ -228,12 +189,4 @@ impl<'a> Source<'a> {
 /// What the upload knows of the content that its bytes are from.
 fn validators(upload: &Upload) -> Option<Validators> {
     serde_json::from_str(upload.validator()?).ok()
-}
-
-/// Removes an upload that nothing can go on with. Failing at it leaves it to a sweep.
-async fn abort(upload: Upload) {
-    let id = upload.id().to_owned();
-    if let Err(error) = upload.abort().await {
-        tracing::warn!(upload.id = id, %error, "an upload cannot be removed; a sweep will find it");
-    }
 }

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rootstock_blobs::{
-    BlobError, BlobStore, Fault, FaultPoint, Faults, JournalProblem, Operation, Outcome, UploadJournal,
+    BlobError, BlobStore, Fault, FaultPoint, Faults, JournalProblem, Operation, Outcome, StoredBlob,
+    UploadJournal,
 };
 use rootstock_model::Digest;
 
@@ -22,6 +23,7 @@ run_on_every_backend! {
     a_read_that_fails_in_the_middle_ends_with_an_error
     an_upload_that_cannot_be_removed_stays_invisible
     a_resume_that_failed_is_repeated
+    a_listing_that_fails_ends
     a_slow_store_is_waited_for
 }
 
@@ -181,6 +183,19 @@ async fn a_resume_that_failed_is_repeated(subject: Subject) {
     let upload = blobs.continue_upload(&Digest::of(&bytes), &saved).await.unwrap();
     assert_eq!(upload.unwrap().offset(), journal.offset());
     finish_from(&blobs, &journal, &bytes).await;
+}
+
+async fn a_listing_that_fails_ends(subject: Subject) {
+    let digest = store(&subject.store, &content(8, 1000)).await;
+    let (blobs, faults) = faulty(&subject);
+    faults.inject(Operation::List, 1, Fault::Unavailable);
+    let listed: Vec<_> = futures::StreamExt::collect(blobs.list()).await;
+    assert!(
+        matches!(&listed[..], [Err(BlobError::Unavailable { .. })]),
+        "{listed:?}"
+    );
+    let listed: Vec<StoredBlob> = futures::TryStreamExt::try_collect(blobs.list()).await.unwrap();
+    assert!(listed.iter().any(|blob| blob.digest == digest), "{listed:?}");
 }
 
 async fn a_slow_store_is_waited_for(subject: Subject) {

@@ -10,7 +10,10 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::stream::{self, BoxStream, StreamExt as _};
+use futures::{
+    TryStreamExt as _,
+    stream::{self, BoxStream, StreamExt as _},
+};
 use rootstock_model::Digest;
 use url::Url;
 
@@ -187,14 +190,11 @@ impl Backend for FaultyBackend {
     }
 
     fn list(self: Arc<Self>) -> BoxStream<'static, Result<StoredBlob, BlobError>> {
-        let listed = Arc::clone(&self.inner).list();
-        stream::once(async move { self.faults.run(Operation::List, async { Ok(()) }).await })
-            .flat_map(move |struck| match struck {
-                Ok(()) => stream::empty().boxed(),
-                Err(error) => stream::iter([Err(error)]).boxed(),
-            })
-            .chain(listed)
-            .boxed()
+        let listed = async move {
+            let begun = async { Ok(Arc::clone(&self.inner).list()) };
+            self.faults.run(Operation::List, begun).await
+        };
+        stream::once(listed).try_flatten().boxed()
     }
 
     async fn list_uploads(&self) -> Result<Vec<OpenUpload>, BlobError> {

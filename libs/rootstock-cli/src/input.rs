@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use rootstock_model::ImageType;
 use rootstock_proto::{catalog::v1 as wire, convert::timestamp};
 use time::{Date, OffsetDateTime, format_description::well_known::Rfc3339, macros::format_description};
@@ -110,39 +111,27 @@ impl TypeArgs {
 /// Kinds of changes that are wanted.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct ChangeKinds {
-    /// Only changes of these kinds: image, version, alias, remote, setting, application
+    /// Only changes of these kinds
     #[arg(
         long = "kind",
         value_name = "KIND",
-        value_enum,
         value_delimiter = ',',
-        hide_possible_values = true
+        value_parser = PossibleValuesParser::new(wire::ChangeKind::ALL.iter().map(|kind| kind.label()))
+            .map(|label| change_kind(&label))
     )]
-    kinds: Vec<ChangeKind>,
+    kinds: Vec<wire::ChangeKind>,
 }
 
-#[derive(Debug, Clone, Copy, clap::ValueEnum)]
-enum ChangeKind {
-    Image,
-    Version,
-    Alias,
-    Remote,
-    Setting,
-    Application,
+/// The kind of this label.
+fn change_kind(label: &str) -> wire::ChangeKind {
+    let mut all = wire::ChangeKind::ALL.iter().copied();
+    all.find(|kind| kind.label() == label).unwrap_or_default()
 }
 
 impl ChangeKinds {
     /// As requests have them.
     pub(super) fn wire(&self) -> Vec<i32> {
-        let wire = |kind: &ChangeKind| match kind {
-            ChangeKind::Image => wire::ChangeKind::Image,
-            ChangeKind::Version => wire::ChangeKind::Version,
-            ChangeKind::Alias => wire::ChangeKind::Alias,
-            ChangeKind::Remote => wire::ChangeKind::Remote,
-            ChangeKind::Setting => wire::ChangeKind::Setting,
-            ChangeKind::Application => wire::ChangeKind::Application,
-        };
-        self.kinds.iter().map(wire).map(Into::into).collect()
+        self.kinds.iter().copied().map(Into::into).collect()
     }
 }
 

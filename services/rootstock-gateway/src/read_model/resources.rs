@@ -197,8 +197,8 @@ impl Resources {
                 self.apply_application(application, is_deleted);
                 Vec::new()
             }
-            // The edge shows no remotes, and passes over what only a newer catalog knows.
-            Some(Resource::Remote(_)) | None => Vec::new(),
+            // The edge shows no other kind, and passes over what only a newer catalog knows.
+            _ => Vec::new(),
         }
     }
 

@@ -34,9 +34,10 @@ impl Event {
     /// # Errors
     /// The change cannot be written as JSON: a fault of ours.
     pub(super) fn of(webhook: &str, change: &Change) -> Result<Option<Self>, String> {
-        let Some((kind, subject)) = change.resource.as_ref().and_then(resource) else {
+        let Some(resource) = &change.resource else {
             return Ok(None);
         };
+        let subject = subject(resource);
         let operation = match change.operation() {
             ChangeOperation::Created => "created",
             ChangeOperation::Updated => "updated",
@@ -47,7 +48,7 @@ impl Event {
         let changed_at = change.changed_at.as_ref().and_then(convert::moment);
         let head = Head {
             id: change.revision.to_string(),
-            what: format!("{kind}.{operation}"),
+            what: format!("{}.{operation}", resource.kind().label()),
             subject: Some(&subject),
             time: changed_at.unwrap_or_else(OffsetDateTime::now_utc),
         };
@@ -101,19 +102,18 @@ impl Event {
     }
 }
 
-/// The kind of a resource, and the name by which people know it.
-fn resource(resource: &Resource) -> Option<(&'static str, String)> {
-    Some(match resource {
-        Resource::Image(image) => ("image", image.name.clone()),
+/// What the event is about, as people know it: a resource's name, and which version of an image.
+fn subject(resource: &Resource) -> String {
+    match resource {
         Resource::Version(change) => {
-            let version = change.version.as_ref()?;
-            ("version", format!("{}@{}", change.image, version.serial))
+            let serial = change
+                .version
+                .as_ref()
+                .map_or("", |version| version.serial.as_str());
+            format!("{}@{serial}", change.image)
         }
-        Resource::Alias(alias) => ("alias", alias.name.clone()),
-        Resource::Remote(remote) => ("remote", remote.name.clone()),
-        Resource::Setting(setting) => ("setting", setting.key.clone()),
-        Resource::Application(application) => ("application", application.name.clone()),
-    })
+        resource => resource.name().to_owned(),
+    }
 }
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ fn rules() -> Vec<(&'static str, Vec<&'static str>)> {
         ("libs/rootstock-model", IO.to_vec()),
         ("libs/rootstock-simplestreams", IO.to_vec()),
         ("libs/rootstock-archive", IO.to_vec()),
+        ("libs/rootstock-secret", IO.to_vec()),
         (
             "libs/rootstock-runtime",
             vec![

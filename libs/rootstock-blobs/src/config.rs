@@ -1,7 +1,8 @@
 //! Where blobs are kept: the part of the configuration that this crate understands.
 
-use std::{fmt, path::PathBuf};
+use std::path::PathBuf;
 
+use rootstock_secret::Secret;
 use serde::Deserialize;
 use url::Url;
 
@@ -94,29 +95,6 @@ pub enum PartIntegrity {
     Crc64nvme,
     /// Nothing.
     None,
-}
-
-/// A secret that does not print.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Takes the secret text.
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    /// The secret text, to be handed to whoever needs it and nobody else.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
 }
 
 impl StoreConfig {

@@ -46,10 +46,11 @@ mod upload;
 #[cfg(feature = "test-support")]
 pub use backends::faulty::{Fault, FaultPoint, Faults};
 pub use blob::{BlobInfo, OpenUpload, PresignOptions, StoredBlob};
-pub use config::{LocalConfig, PartIntegrity, S3Config, Secret, StoreConfig};
+pub use config::{LocalConfig, PartIntegrity, S3Config, StoreConfig};
 pub use error::{BlobError, JournalProblem, Operation, Outcome};
 pub use hash::PrefixHash;
 pub use journal::UploadJournal;
 pub use read::BlobReader;
+pub use rootstock_secret::Secret;
 pub use store::BlobStore;
 pub use upload::{Finished, Upload};

@@ -1,19 +1,21 @@
 //! What a remote asks of whom it lets in.
 
-use std::{fmt, str::FromStr};
+use std::str::FromStr;
 
-/// A remote's credentials. They are never printed.
-#[derive(Clone, PartialEq, Eq)]
+use rootstock_secret::Secret;
+
+/// A remote's credentials. What is secret of them is never printed.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Credentials {
     /// A user and a password.
     Basic {
         /// Without `:`.
         user: String,
         /// Anything.
-        password: String,
+        password: Secret,
     },
     /// A token.
-    Bearer(String),
+    Bearer(Secret),
 }
 
 const BEARER: &str = "bearer:";
@@ -35,8 +37,8 @@ impl Credentials {
     /// As it is stored and read: `user:password` or `bearer:<token>`.
     pub fn to_text(&self) -> String {
         match self {
-            Self::Basic { user, password } => format!("{user}:{password}"),
-            Self::Bearer(token) => format!("{BEARER}{token}"),
+            Self::Basic { user, password } => format!("{user}:{}", password.expose()),
+            Self::Bearer(token) => format!("{BEARER}{}", token.expose()),
         }
     }
 }
@@ -54,25 +56,16 @@ impl FromStr for Credentials {
                 token if !token.bytes().all(|byte| byte.is_ascii_graphic()) => {
                     Err(InvalidCredentials::Character)
                 }
-                token => Ok(Self::Bearer(token.to_owned())),
+                token => Ok(Self::Bearer(Secret::new(token))),
             };
         }
         match text.split_once(':') {
             Some((user, password)) if !user.is_empty() => Ok(Self::Basic {
                 user: user.to_owned(),
-                password: password.to_owned(),
+                password: Secret::new(password),
             }),
             _ => Err(InvalidCredentials::Form),
         }
-    }
-}
-
-impl fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Basic { .. } => "Basic([hidden])",
-            Self::Bearer(_) => "Bearer([hidden])",
-        })
     }
 }
 

@@ -51,7 +51,7 @@ impl FromStr for ImageType {
 
 /// The status of a version, and of an image (that of its best version). The codes are AMS's
 /// (semantics §1) and are what the database holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[repr(i16)]
 pub enum Status {

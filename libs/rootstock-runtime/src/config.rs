@@ -22,10 +22,9 @@ use serde::{Serialize, de::DeserializeOwned};
 
 mod layer;
 mod resolve;
-mod secret;
 
 pub use layer::Origin;
-pub use secret::Secret;
+pub use rootstock_secret::Secret;
 
 use layer::Layer;
 

@@ -97,9 +97,9 @@ impl HttpClients {
 fn authorization(credentials: &Credentials) -> Option<HeaderValue> {
     let text = match credentials {
         Credentials::Basic { user, password } => {
-            format!("Basic {}", BASE64.encode(format!("{user}:{password}")))
+            format!("Basic {}", BASE64.encode(format!("{user}:{}", password.expose())))
         }
-        Credentials::Bearer(token) => format!("Bearer {token}"),
+        Credentials::Bearer(token) => format!("Bearer {}", token.expose()),
     };
     // Credentials hold nothing that a header cannot.
     let mut value = HeaderValue::try_from(text).ok()?;

@@ -155,7 +155,7 @@ impl S3BlobsConfig {
             access_key_id: set(&self.access_key_id),
             secret_access_key: Some(&self.secret_access_key)
                 .filter(|secret| !secret.is_empty())
-                .map(|secret| rootstock_blobs::Secret::new(secret.expose())),
+                .cloned(),
             path_style: self.path_style,
             prefix: set(&self.prefix),
             allow_http: self.allow_http,

@@ -10,7 +10,7 @@ use object_store::{
 use url::Url;
 
 use crate::{
-    config::{PartIntegrity, S3Config, Secret},
+    config::{PartIntegrity, S3Config},
     error::BlobError,
 };
 
@@ -69,7 +69,7 @@ fn service(config: &S3Config, endpoint: Option<&Url>, options: ClientOptions) ->
         // Explicit credentials must not be mixed with a session token from the environment.
         (Some(id), Some(secret)) => AmazonS3Builder::new()
             .with_access_key_id(id)
-            .with_secret_access_key(Secret::expose(secret)),
+            .with_secret_access_key(secret.expose()),
         _ => AmazonS3Builder::from_env(),
     };
     builder = builder

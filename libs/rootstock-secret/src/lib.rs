@@ -1,4 +1,7 @@
-//! Text that must not be seen.
+//! Text that must not be seen: the one type for passwords, tokens and keys.
+//!
+//! Owns: that a secret is read like any text and never written. Refuses to know: what it is the
+//! secret of. Secrets in messages are fields that the contracts mark (`rootstock_proto::redact`).
 
 use std::fmt;
 
@@ -8,7 +11,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 const HIDDEN: &str = "[hidden]";
 
 /// A password, a token, a URL with a password in it. It is read from a configuration like any text
-/// and never written: printing and serialising give `[hidden]`, or nothing when it is empty.
+/// and never written: debugging and serialising give `[hidden]`, or nothing when it is empty. It has no
+/// `Display`: text made of it by mistake would look like the secret to the compiler, and be none.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Secret(String);
 
@@ -40,12 +44,6 @@ impl From<String> for Secret {
 }
 
 impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.shown())
-    }
-}
-
-impl fmt::Display for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.shown())
     }
@@ -111,14 +109,10 @@ mod tests {
     fn it_is_read_but_never_written() {
         let secret: Secret = serde_json::from_str("\"hunter2\"").unwrap();
         assert_eq!(secret.expose(), "hunter2");
-        for shown in [
-            format!("{secret}"),
-            format!("{secret:?}"),
-            serde_json::to_string(&secret).unwrap(),
-        ] {
+        for shown in [format!("{secret:?}"), serde_json::to_string(&secret).unwrap()] {
             assert!(shown.contains(HIDDEN) && !shown.contains("hunter2"), "{shown}");
         }
-        assert_eq!(Secret::default().to_string(), "");
+        assert_eq!(serde_json::to_string(&Secret::default()).unwrap(), "\"\"");
     }
 
     #[test]

@@ -16,8 +16,10 @@ pub(crate) mod offers;
 mod patterns;
 mod remotes;
 mod resolving;
+mod secrets;
 mod settings;
 pub(crate) mod watch;
+mod watch_bounds;
 mod watch_filters;
 
 use rootstock_proto::catalog::v1::{Remote, RemoteMode};

@@ -74,7 +74,7 @@ impl Site {
     }
 
     fn webhooks(&self) -> WebhookServiceClient<Channel> {
-        WebhookServiceClient::new(self.catalog.channel.clone())
+        self.catalog.webhooks()
     }
 
     fn webhook(&self) -> Webhook {

@@ -10,7 +10,7 @@ use rootstock_proto::{
         CreateRemoteRequest, GetImageRequest, Image, Remote, alias_service_client::AliasServiceClient,
         application_service_client::ApplicationServiceClient, image_service_client::ImageServiceClient,
         remote_service_client::RemoteServiceClient, setting_service_client::SettingServiceClient,
-        watch_service_client::WatchServiceClient,
+        watch_service_client::WatchServiceClient, webhook_service_client::WebhookServiceClient,
     },
     convert::{digest_bytes, offered_image_to_wire},
     sync::v1::{
@@ -122,7 +122,12 @@ impl TestCatalog {
 
     /// `WatchService`.
     pub fn watches(&self) -> WatchServiceClient<Channel> {
-        WatchServiceClient::new(self.channel.clone()).max_decoding_message_size(64 * 1024 * 1024)
+        WatchServiceClient::new(self.channel.clone())
+    }
+
+    /// `WebhookService`.
+    pub fn webhooks(&self) -> WebhookServiceClient<Channel> {
+        WebhookServiceClient::new(self.channel.clone())
     }
 
     /// `ImportService`.

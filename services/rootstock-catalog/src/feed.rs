@@ -1,8 +1,9 @@
 //! The feed: how watchers hear of changes and waiting workers of work, without a query each.
 //!
 //! One task listens for notifications, on a connection outside the pool, and reads new changes into
-//! a ring. A watcher that keeps up is served from the ring; one that is behind reads pages from the
-//! log until it is not.
+//! a ring, each encoded once for all watchers. A watcher that keeps up is served from the ring; one
+//! that is behind reads pages from the log until it is not. The ring and every page are bounded in
+//! bytes as well as in changes.
 
 use std::{
     collections::VecDeque,
@@ -10,13 +11,23 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use prost::Message as _;
-use rootstock_proto::{catalog::v1::Change, convert};
+use rootstock_model::limits::MAX_MESSAGE_BYTES;
+use rootstock_proto::{
+    catalog::v1::{Change, ChangeKind},
+    convert,
+};
 use rootstock_runtime::{Shutdown, health::Component};
 use sqlx::{PgPool, postgres::PgListener};
 use tokio::sync::watch;
 
-use crate::{failure::Failure, metrics, work::claim::Announcements};
+use crate::{
+    failure::Failure,
+    metrics,
+    queries::changes::{self, ChangeRow},
+    work::claim::Announcements,
+};
 
 /// Postgres channel that says: the log grew.
 pub(crate) const CHANGES_CHANNEL: &str = "rootstock_changes";
@@ -24,24 +35,50 @@ pub(crate) const CHANGES_CHANNEL: &str = "rootstock_changes";
 pub(crate) const WORK_CHANNEL: &str = "rootstock_work";
 
 const RING_CHANGES: usize = 16_384;
-/// Changes read or sent at once.
+const RING_BYTES: usize = 16 * 1024 * 1024;
+/// Changes read or looked at at once.
 const PAGE_CHANGES: i64 = 500;
 /// Notifications are hints: the log is looked at this often without one.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 const RECONNECT_DELAY: Duration = Duration::from_millis(500);
 
-/// A change, and where its transaction ends.
+/// A change as watchers get it.
 #[derive(Debug)]
 struct LoggedChange {
-    change: Change,
+    revision: i64,
+    /// Where its transaction ends.
     transaction_revision: i64,
+    /// Kind and name of its resource; `None` of one that this version does not know.
+    resource: Option<(ChangeKind, Box<str>)>,
+    /// The encoded `Change`.
+    encoded: Bytes,
+}
+
+impl LoggedChange {
+    fn decode(row: ChangeRow) -> Result<Self, Failure> {
+        let change = Change::decode(&row.payload[..])
+            .map_err(|error| Failure::Corrupt(format!("change {}: {error}", row.revision)))?;
+        let resource = change.resource.as_ref();
+        let resource = resource.map(|resource| (resource.kind(), resource.name().into()));
+        let change = Change {
+            revision: row.revision,
+            changed_at: Some(convert::timestamp(row.changed_at)),
+            ..change
+        };
+        Ok(Self {
+            revision: row.revision,
+            transaction_revision: row.transaction_revision,
+            resource,
+            encoded: change.encode_to_vec().into(),
+        })
+    }
 }
 
 /// Changes that follow each other in the log, as far as they are wanted.
 #[derive(Debug)]
 pub(crate) struct Page {
-    /// The wanted ones.
-    pub changes: Vec<Change>,
+    /// The wanted ones, encoded.
+    pub changes: Vec<Bytes>,
     /// The first revision that was looked at.
     pub first: i64,
     /// The last one.
@@ -54,31 +91,67 @@ impl Page {
     /// `None` when there is nothing to look at.
     fn of<'a>(
         logged: impl Iterator<Item = &'a LoggedChange>,
-        wants: impl Fn(&Change) -> bool,
+        wants: impl Fn(ChangeKind, &str) -> bool,
     ) -> Option<Self> {
         let mut page: Option<Self> = None;
+        let mut bytes = 0;
         for one in logged.take(PAGE_CHANGES as usize) {
             let page = page.get_or_insert_with(|| Self {
                 changes: vec![],
-                first: one.change.revision,
+                first: one.revision,
                 last: 0,
                 ends_transaction: false,
             });
-            page.last = one.change.revision;
-            page.ends_transaction = page.last == one.transaction_revision;
-            // Only what is wanted is copied: most watchers want little.
-            if wants(&one.change) {
-                page.changes.push(one.change.clone());
+            let wanted = one
+                .resource
+                .as_ref()
+                .is_some_and(|(kind, name)| wants(*kind, name));
+            if wanted {
+                bytes += one.encoded.len();
+                if bytes > MAX_MESSAGE_BYTES && !page.changes.is_empty() {
+                    break;
+                }
+                page.changes.push(one.encoded.clone());
             }
+            page.last = one.revision;
+            page.ends_transaction = page.last == one.transaction_revision;
         }
         page
+    }
+}
+
+/// The newest changes.
+#[derive(Debug, Default)]
+struct Ring {
+    changes: VecDeque<LoggedChange>,
+    bytes: usize,
+}
+
+impl Ring {
+    /// The changes from this revision on; `None` when they begin before the ring, or after it.
+    fn starting_at(&self, revision: i64) -> Option<impl Iterator<Item = &LoggedChange>> {
+        let first = self.changes.front().map_or(i64::MAX, |change| change.revision);
+        let skip = usize::try_from(revision.checked_sub(first)?).ok()?;
+        Some(self.changes.range(skip.min(self.changes.len())..))
+    }
+
+    /// Appends the changes after the newest, and drops the oldest beyond the bounds.
+    fn extend(&mut self, changes: Vec<LoggedChange>) {
+        self.bytes += changes.iter().map(|change| change.encoded.len()).sum::<usize>();
+        self.changes.extend(changes);
+        while self.bytes > RING_BYTES || self.changes.len() > RING_CHANGES {
+            let Some(oldest) = self.changes.pop_front() else {
+                break;
+            };
+            self.bytes -= oldest.encoded.len();
+        }
     }
 }
 
 /// What watchers and waiting workers wait on.
 pub(crate) struct Feed {
     pool: PgPool,
-    ring: RwLock<VecDeque<LoggedChange>>,
+    ring: RwLock<Ring>,
     head: watch::Sender<i64>,
     work: watch::Sender<Announcements>,
 }
@@ -86,10 +159,10 @@ pub(crate) struct Feed {
 impl Feed {
     /// A feed that begins at what is the newest revision now.
     pub(crate) async fn new(pool: PgPool) -> Result<Self, Failure> {
-        let head = current_revision(&pool).await?;
+        let head = changes::newest_revision(&pool).await?;
         Ok(Self {
             pool,
-            ring: RwLock::new(VecDeque::new()),
+            ring: RwLock::default(),
             head: watch::Sender::new(head),
             work: watch::Sender::default(),
         })
@@ -105,18 +178,18 @@ impl Feed {
         self.work.subscribe()
     }
 
-    /// Looks at some changes from this revision on, at least at one when there is any, and answers those
-    /// that are wanted. A watcher that keeps up costs no query, whatever it wants.
+    /// Looks at some changes from this revision on, at least at one when there is any, and returns those
+    /// that are wanted, as many as one message carries. A watcher that keeps up costs no query, whatever
+    /// it wants.
     pub(crate) async fn read(
         &self,
         from_revision: i64,
-        wants: impl Fn(&Change) -> bool,
+        wants: impl Fn(ChangeKind, &str) -> bool,
     ) -> Result<Option<Page>, Failure> {
         let from_ring = {
             let ring = self.ring.read().unwrap_or_else(PoisonError::into_inner);
-            let first = ring.front().map_or(i64::MAX, |logged| logged.change.revision);
-            let skip = usize::try_from(from_revision.saturating_sub(first)).ok();
-            skip.and_then(|skip| Page::of(ring.range(skip.min(ring.len())..), &wants))
+            ring.starting_at(from_revision)
+                .and_then(|changes| Page::of(changes, &wants))
         };
         match from_ring {
             Some(page) => Ok(Some(page)),
@@ -165,20 +238,17 @@ impl Feed {
         }
     }
 
-    /// Reads what is new in the log into the ring, and says so.
+    /// Reads what is new in the log into the ring, and announces it.
     async fn advance(&self) -> Result<(), Failure> {
         loop {
             let head = *self.head.borrow();
             let changes = read_log(&self.pool, head + 1).await?;
-            let Some(last) = changes.last().map(|logged| logged.change.revision) else {
+            let Some(last) = changes.last().map(|logged| logged.revision) else {
                 return Ok(());
             };
-            {
-                let mut ring = self.ring.write().unwrap_or_else(PoisonError::into_inner);
-                ring.extend(changes);
-                let surplus = ring.len().saturating_sub(RING_CHANGES);
-                ring.drain(..surplus);
-            }
+            let mut ring = self.ring.write().unwrap_or_else(PoisonError::into_inner);
+            ring.extend(changes);
+            drop(ring);
             self.head.send_replace(last);
             metrics::revision(last);
         }
@@ -189,44 +259,81 @@ fn connection_lost() -> sqlx::Error {
     sqlx::Error::Io(std::io::ErrorKind::ConnectionAborted.into())
 }
 
-/// The newest revision.
-pub(crate) async fn current_revision(pool: &PgPool) -> Result<i64, Failure> {
-    Ok(sqlx::query_scalar!("SELECT revision FROM catalog_revision")
-        .fetch_one(pool)
-        .await?)
-}
-
-/// The oldest revision that a watcher can begin at.
-pub(crate) async fn oldest_revision(pool: &PgPool) -> Result<i64, Failure> {
-    let oldest = sqlx::query_scalar!(
-        r#"SELECT coalesce((SELECT min(revision) FROM changes), (SELECT revision + 1 FROM catalog_revision)) AS "oldest!""#
-    );
-    Ok(oldest.fetch_one(pool).await?)
-}
-
+/// A page of the log, about as large as a message.
 async fn read_log(pool: &PgPool, from_revision: i64) -> Result<Vec<LoggedChange>, Failure> {
-    let rows = sqlx::query!(
-        "SELECT revision, transaction_revision, changed_at, payload FROM changes
-         WHERE revision >= $1 ORDER BY revision LIMIT $2",
-        from_revision,
-        PAGE_CHANGES,
-    )
-    .fetch_all(pool)
-    .await?;
-    rows.into_iter()
-        .map(|row| {
-            let change = Change::decode(&row.payload[..])
-                .map_err(|error| Failure::Corrupt(format!("change {}: {error}", row.revision)))?;
-            let changed_at = Some(convert::timestamp(row.changed_at));
-            let change = Change {
-                revision: row.revision,
-                changed_at,
-                ..change
-            };
-            Ok(LoggedChange {
-                change,
-                transaction_revision: row.transaction_revision,
-            })
-        })
-        .collect()
+    let rows = changes::page(pool, from_revision, PAGE_CHANGES, MAX_MESSAGE_BYTES as i64).await?;
+    rows.into_iter().map(LoggedChange::decode).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn logged(revision: i64, transaction_revision: i64, bytes: usize) -> LoggedChange {
+        LoggedChange {
+            revision,
+            transaction_revision,
+            resource: Some((ChangeKind::Image, "debian".into())),
+            encoded: vec![0; bytes].into(),
+        }
+    }
+
+    fn page(changes: &[LoggedChange]) -> Page {
+        Page::of(changes.iter(), |_, _| true).unwrap()
+    }
+
+    #[test]
+    fn a_page_is_cut_at_a_mebibyte_but_has_one_change_at_least() {
+        let changes = [
+            logged(5, 6, 600_000),
+            logged(6, 6, 600_000),
+            logged(7, 7, 2_000_000),
+        ];
+        let first = page(&changes);
+        assert_eq!(
+            (first.changes.len(), first.last, first.ends_transaction),
+            (1, 5, false)
+        );
+        let second = page(&changes[1..]);
+        assert_eq!(
+            (second.changes.len(), second.last, second.ends_transaction),
+            (1, 6, true)
+        );
+        let third = page(&changes[2..]);
+        assert_eq!(
+            (third.changes.len(), third.last, third.ends_transaction),
+            (1, 7, true)
+        );
+    }
+
+    #[test]
+    fn what_is_not_wanted_takes_no_room() {
+        let changes = [logged(5, 5, 600_000), logged(6, 6, 600_000)];
+        let page = Page::of(changes.iter(), |_, _| false).unwrap();
+        assert_eq!(
+            (page.changes.len(), page.last, page.ends_transaction),
+            (0, 6, true)
+        );
+    }
+
+    #[test]
+    fn the_ring_drops_the_oldest_beyond_its_bytes_and_its_changes() {
+        let mut ring = Ring::default();
+        ring.extend(
+            (1..=40)
+                .map(|revision| logged(revision, revision, 1024 * 1024))
+                .collect(),
+        );
+        assert_eq!(ring.changes.len(), 16);
+        assert_eq!(ring.bytes, RING_BYTES);
+        assert!(ring.starting_at(24).is_none(), "that is in the log only");
+        assert_eq!(ring.starting_at(39).unwrap().count(), 2);
+        assert_eq!(ring.starting_at(41).unwrap().count(), 0);
+        ring.extend(
+            (41..=41 + RING_CHANGES as i64)
+                .map(|revision| logged(revision, revision, 1))
+                .collect(),
+        );
+        assert_eq!((ring.changes.len(), ring.bytes), (RING_CHANGES, RING_CHANGES));
+    }
 }

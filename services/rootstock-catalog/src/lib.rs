@@ -34,7 +34,7 @@ use rootstock_proto::{
         alias_service_server::AliasServiceServer, application_service_server::ApplicationServiceServer,
         blob_service_server::BlobServiceServer, image_service_server::ImageServiceServer,
         remote_service_server::RemoteServiceServer, setting_service_server::SettingServiceServer,
-        watch_service_server::WatchServiceServer, webhook_service_server::WebhookServiceServer,
+        webhook_service_server::WebhookServiceServer,
     },
     sync::v1::{import_service_server::ImportServiceServer, work_service_server::WorkServiceServer},
 };
@@ -63,7 +63,10 @@ use crate::{
     feed::Feed,
     lookup::Lookup,
     retry::RetryPolicy,
-    services::{Aliases, Applications, Blobs, Images, Imports, Remotes, Settings, Watches, Webhooks, Works},
+    services::{
+        Aliases, Applications, Blobs, Images, Imports, Remotes, Settings, WatchServer, Watches, Webhooks,
+        Works,
+    },
     uses::Uses,
 };
 
@@ -212,7 +215,7 @@ fn api(
         .add_service(ApplicationServiceServer::new(Applications(catalog.clone())))
         .add_service(RemoteServiceServer::new(Remotes(catalog.clone())))
         .add_service(SettingServiceServer::new(Settings(catalog.clone())))
-        .add_service(WatchServiceServer::new(watches))
+        .add_service(WatchServer::new(watches))
         .add_service(WebhookServiceServer::new(Webhooks(catalog.clone())))
         .add_service(ImportServiceServer::new(Imports(catalog.clone())))
         .add_service(works);

@@ -4,6 +4,7 @@ pub(crate) mod added;
 pub(crate) mod aliases;
 pub(crate) mod applications;
 pub(crate) mod blobs;
+pub(crate) mod changes;
 pub(crate) mod expiry;
 pub(crate) mod followers;
 pub(crate) mod images;

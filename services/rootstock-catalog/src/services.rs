@@ -18,6 +18,6 @@ pub(crate) use image::Images;
 pub(crate) use import::Imports;
 pub(crate) use remote::Remotes;
 pub(crate) use setting::Settings;
-pub(crate) use watch::Watches;
+pub(crate) use watch::{WatchServer, Watches};
 pub(crate) use webhook::Webhooks;
 pub(crate) use work::Works;

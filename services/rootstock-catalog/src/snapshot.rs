@@ -1,4 +1,4 @@
-//! What a remote's offer does: plan it against what is known, and carry the plan out, in the
+//! What a remote's offer does: plan it against what is known, and apply the plan, in the
 //! transaction that read the state and under the fence of the worker's lease.
 
 use std::{
@@ -28,7 +28,7 @@ use crate::{
     queries::{
         remotes::{self, RemoteRow},
         settings,
-        snapshots::{self, KnownRows, NewImageRow, NewVersionRow},
+        snapshots::{self, KnownRows, NewImageRow, NewVersionRow, Relocation},
         sync_runs::{self, PlanRun, PlanTarget},
         transfers, versions,
     },
@@ -86,7 +86,7 @@ pub(crate) async fn submit(catalog: &Catalog, mut submission: Submission) -> Res
         true => plan_message::plan(writer.connection(), &plan).await?,
         false => wire::Plan::default(),
     };
-    let recorded = carry_out(&mut writer, &remote, &known, &plan).await?;
+    let recorded = apply_plan(&mut writer, &remote, &known, &plan).await?;
     remotes::set_left_out(writer.connection(), remote_id, &plan.left_out).await?;
     let documents = document_columns(&submission.documents)?;
     remotes::set_documents(writer.connection(), remote_id, &documents).await?;
@@ -241,7 +241,8 @@ async fn make_plan<'a>(
     Ok((rows, outcome))
 }
 
-async fn carry_out(
+/// Applies a plan: a handful of statements, however many images it is about.
+async fn apply_plan(
     writer: &mut Writer,
     remote: &RemoteRow,
     known: &KnownRows,
@@ -253,47 +254,57 @@ async fn carry_out(
     }
     let ids = record_images(writer, remote, known, plan).await?;
     let mut wanted: Vec<Vec<Digest>> = record_versions(writer, &ids, plan).await?;
-    let mut changed_versions = plan.images.iter().map(|image| image.add.len()).sum::<usize>();
+    let added = plan.images.iter().map(|image| image.add.len()).sum::<usize>();
+    let mut by_status: BTreeMap<Status, Vec<(&str, i32)>> = BTreeMap::new();
+    let (mut relocations, mut removed, mut retired) = (vec![], vec![], vec![]);
     let mut unwanted = BTreeSet::new();
     for image in &plan.images {
         let Some(id) = ids.get(&image.key) else { continue };
         for (version, status) in &image.change {
-            let rows = versions::ids_by_number(writer.connection(), id, &[version.number]).await?;
-            versions::set_status(writer.connection(), &rows, *status, "").await?;
-            rows.iter()
-                .for_each(|row| writer.version(*row, ChangeOperation::Updated));
-            writer.image(id, ChangeOperation::Updated);
+            by_status.entry(*status).or_default().push((id, version.number));
             if *status == Status::Queued {
                 wanted.push(files(version).collect());
             }
         }
-        for (number, content) in &image.relocate {
-            snapshots::relocate(writer.connection(), id, *number, &content.artifacts()).await?;
-        }
-        let removed = rows_of(writer, id, &image.remove).await?;
-        retention::remove_versions(writer, id, &removed).await?;
-        let retired = rows_of(writer, id, &image.retire).await?;
-        retention::retire_versions(writer, id, &retired).await?;
+        relocations.extend(image.relocate.iter().map(|(number, content)| Relocation {
+            image_id: id,
+            number: *number,
+            files: content.artifacts(),
+        }));
+        removed.extend(image.remove.iter().map(|version| (id.as_str(), version.number)));
+        retired.extend(image.retire.iter().map(|version| (id.as_str(), version.number)));
         unwanted.extend(image.remove.iter().flat_map(files));
-        changed_versions += image.change.len() + removed.len() + retired.len();
     }
+    let changed = by_status.values().map(Vec::len).sum::<usize>();
+    for (status, numbers) in by_status {
+        change_status(writer, &numbers, status).await?;
+    }
+    snapshots::relocate(writer.connection(), &relocations).await?;
+    let removed = versions::by_numbers(writer.connection(), &removed).await?;
+    retention::remove_versions(writer, &removed).await?;
+    let retired = versions::by_numbers(writer.connection(), &retired).await?;
+    retention::retire_versions(writer, &retired).await?;
     let unwanted: Vec<Digest> = unwanted.into_iter().collect();
     transfers::remove_unwanted_transfers(writer.connection(), &unwanted).await?;
     let traceparent = rootstock_runtime::propagate::current_traceparent().unwrap_or_default();
     let queued_transfers = activation::request_blobs(writer, &wanted, &traceparent).await?;
+    let changed_versions = added + changed + removed.len() + retired.len();
     Ok(Recorded {
         changed_versions: i64::try_from(changed_versions).unwrap_or(i64::MAX),
         queued_transfers,
     })
 }
 
-async fn rows_of(
-    writer: &mut Writer,
-    image_id: &str,
-    versions: &[KnownVersion],
-) -> Result<Vec<i64>, Failure> {
-    let numbers: Vec<i32> = versions.iter().map(|version| version.number).collect();
-    versions::ids_by_number(writer.connection(), image_id, &numbers).await
+/// Gives these versions, (image, number), another status.
+async fn change_status(writer: &mut Writer, numbers: &[(&str, i32)], status: Status) -> Result<(), Failure> {
+    let versions = versions::by_numbers(writer.connection(), numbers).await?;
+    let ids: Vec<i64> = versions.iter().map(|version| version.id).collect();
+    versions::set_status(writer.connection(), &ids, status, "").await?;
+    for version in &versions {
+        writer.version(version.id, ChangeOperation::Updated);
+        writer.image(&version.image_id, ChangeOperation::Updated);
+    }
+    Ok(())
 }
 
 fn files(version: &KnownVersion) -> impl Iterator<Item = Digest> {

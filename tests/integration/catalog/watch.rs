@@ -65,9 +65,8 @@ pub(crate) fn apply(state: &mut BTreeMap<String, Resource>, changes: Vec<Change>
                 )
             }
             Resource::Alias(alias) => format!("alias {} {} {}", alias.name, alias.r#type, alias.architecture),
-            Resource::Remote(remote) => format!("remote {}", remote.name),
             Resource::Setting(_) => continue,
-            Resource::Application(application) => format!("application {}", application.name),
+            other => format!("{} {}", other.kind().label(), other.name()),
         };
         match operation {
             ChangeOperation::Deleted => state.remove(&key),

@@ -35,7 +35,7 @@ impl Wanted {
             Resource::Alias(alias) => (ChangeKind::Alias, alias.name.as_str()),
             Resource::Remote(remote) => (ChangeKind::Remote, remote.name.as_str()),
             Resource::Setting(setting) => (ChangeKind::Setting, setting.key.as_str()),
-            Resource::Application(application) => (ChangeKind::Application, application.name.as_str()),
+            other => (other.kind(), other.name()),
         };
         let named = match self.name.strip_suffix('*') {
             Some(beginning) => name.starts_with(beginning),

@@ -6,26 +6,18 @@
 //! slow (polls, transfers, hashing) happens outside; a write is a handful of statements on whole
 //! sets. Claims, heartbeats and journals change nothing that is promised and do not come by here.
 
-use std::collections::BTreeMap;
-
-use rootstock_proto::catalog::v1::{Alias, Application, ChangeOperation, Image, Remote, Setting, Status};
+use rootstock_proto::catalog::v1::{ChangeOperation, Image, VersionChange};
 use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 
-use crate::{failure::Failure, queries::versions::VersionRow};
+use super::log::{Noted, Notes};
+use crate::failure::Failure;
 
 /// An open change of the catalog. Dropped without [`commit`](super::commit), it changes nothing.
 pub(crate) struct Writer {
     transaction: Transaction<'static, Postgres>,
+    /// The newest revision before this change.
     pub(super) revision: i64,
-    pub(super) remotes: Vec<(ChangeOperation, Remote)>,
-    pub(super) images: BTreeMap<String, ChangeOperation>,
-    pub(super) versions: BTreeMap<i64, ChangeOperation>,
-    pub(super) removed_versions: Vec<VersionRow>,
-    pub(super) removed_images: Vec<Image>,
-    pub(super) aliases: Vec<(ChangeOperation, Alias)>,
-    pub(super) applications: BTreeMap<String, ChangeOperation>,
-    pub(super) removed_applications: Vec<Application>,
-    pub(super) settings: Vec<Setting>,
+    pub(super) notes: Notes,
 }
 
 impl Writer {
@@ -38,15 +30,7 @@ impl Writer {
         Ok(Self {
             transaction,
             revision,
-            remotes: vec![],
-            images: BTreeMap::new(),
-            versions: BTreeMap::new(),
-            removed_versions: vec![],
-            removed_images: vec![],
-            aliases: vec![],
-            applications: BTreeMap::new(),
-            removed_applications: vec![],
-            settings: vec![],
+            notes: Notes::default(),
         })
     }
 
@@ -55,92 +39,33 @@ impl Writer {
         &mut self.transaction
     }
 
-    /// Makes the change hold.
-    pub(super) async fn end(self) -> Result<(), Failure> {
-        Ok(self.transaction.commit().await?)
+    /// Notes what happened to a resource that is there. The commit reads what it is then.
+    pub(crate) fn note<R: Noted>(&mut self, key: impl Into<R::Key>, operation: ChangeOperation) {
+        R::notes(&mut self.notes).change(key.into(), operation);
     }
 
-    /// Notes what happened to a remote.
-    pub(crate) fn remote(&mut self, operation: ChangeOperation, remote: Remote) {
-        self.remotes.push((
-            operation,
-            Remote {
-                ca_pem: String::new(),
-                auth: String::new(),
-                status: None,
-                ..remote
-            },
-        ));
-    }
-
-    /// Notes that a setting changed to this. There are no others than there ever were: it is updated.
-    pub(crate) fn setting(&mut self, setting: Setting) {
-        self.settings.push(setting);
+    /// Notes that a resource was removed, which was this.
+    pub(crate) fn note_removed<R: Noted>(&mut self, key: impl Into<R::Key>, resource: R) {
+        R::notes(&mut self.notes).delete(key.into(), resource);
     }
 
     /// Notes what happened to an image.
     pub(crate) fn image(&mut self, id: &str, operation: ChangeOperation) {
-        note(&mut self.images, id.to_owned(), operation);
+        self.note::<Image>(id, operation);
     }
 
     /// Notes what happened to a version. Note its image too.
     pub(crate) fn version(&mut self, id: i64, operation: ChangeOperation) {
-        note(&mut self.versions, id, operation);
+        self.note::<VersionChange>(id, operation);
     }
 
-    /// Notes that a version was removed, which was this. Note its image too.
-    pub(crate) fn removed_version(&mut self, version: VersionRow) {
-        self.removed_versions.push(version);
+    /// The images noted so far, in the order of their ids.
+    pub(super) fn changed_images(&mut self) -> Vec<String> {
+        Image::notes(&mut self.notes).changed()
     }
 
-    /// Notes that an image was removed, which was this.
-    pub(crate) fn removed_image(&mut self, mut image: Image) {
-        clear_for_log(&mut image);
-        self.removed_images.push(image);
+    /// Ends the transaction, and with it the turn of this writer.
+    pub(super) async fn end(self) -> Result<(), Failure> {
+        Ok(self.transaction.commit().await?)
     }
-
-    /// Notes what happened to an alias, which is this now, or last was.
-    pub(crate) fn alias(&mut self, operation: ChangeOperation, alias: Alias) {
-        self.aliases.push((operation, alias));
-    }
-
-    /// Notes what happened to an application.
-    pub(crate) fn application(&mut self, name: &str, operation: ChangeOperation) {
-        note(&mut self.applications, name.to_owned(), operation);
-    }
-
-    /// Notes that an application was removed, which was this.
-    pub(crate) fn removed_application(&mut self, application: Application) {
-        self.removed_applications.push(application);
-    }
-}
-
-/// Leaves the state of an application's version to the version's own changes: the application does not
-/// change with it.
-pub(crate) fn clear_state_for_log(application: &mut Application) {
-    if let Some(version) = &mut application.version {
-        version.set_status(Status::Unspecified);
-        version.error_message.clear();
-        version.hidden = false;
-        (version.deleted_at, version.delisted_at) = (None, None);
-    }
-}
-
-/// Leaves out of an image what has changes of its own, or none: aliases, uses, applications.
-pub(crate) fn clear_for_log(image: &mut Image) {
-    image.aliases.clear();
-    image.used_by.clear();
-    image.last_used_at = None;
-}
-
-/// What a resource went through in one transaction is one change: made and changed is made.
-fn note<K: Ord>(noted: &mut BTreeMap<K, ChangeOperation>, key: K, operation: ChangeOperation) {
-    noted
-        .entry(key)
-        .and_modify(|before| {
-            if *before != ChangeOperation::Created || operation == ChangeOperation::Deleted {
-                *before = operation;
-            }
-        })
-        .or_insert(operation);
 }

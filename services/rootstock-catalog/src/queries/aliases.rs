@@ -7,55 +7,63 @@ use sqlx::PgConnection;
 use super::{select::Select, wire_image_type};
 use crate::failure::Failure;
 
-/// What became of aliases: each as it is now, or last was.
+/// What became of aliases.
 #[derive(Debug, Default)]
-pub(crate) struct Moved {
-    pub created: Vec<Alias>,
-    /// Pointed to another image before, whose id comes with it.
-    pub moved: Vec<(Alias, String)>,
-    pub deleted: Vec<Alias>,
+pub(crate) struct Reconciled {
+    pub taken: Vec<Taken>,
+    /// Each as it last was.
+    pub deleted: Vec<(OwnedKey, Alias)>,
+}
+
+/// An alias that points to an image which had it not.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    pub key: OwnedKey,
+    /// The image that had it; `None` when it is new.
+    pub holder: Option<String>,
 }
 
 /// Makes these images' aliases what they should be. An image has the aliases that are its by right
 /// once it has something to show. An alias that another image has moves only if that one is of the
 /// same remote and it is no longer its by right; one that a user made never does.
-pub(crate) async fn settle(connection: &mut PgConnection, image_ids: &[String]) -> Result<Moved, Failure> {
-    let mut moved = Moved::default();
-    // In the order of their names, as everywhere: whoever takes several takes them in one order.
-    let wanted = sqlx::query!(
-        r#"SELECT w.name AS "name!", i.type AS image_type, i.architecture, i.id, a.image_id AS "holder?"
-           FROM images i
-           CROSS JOIN LATERAL unnest(i.wanted_aliases) AS w (name)
-           LEFT JOIN aliases a ON a.name = w.name AND a.type = i.type AND a.architecture = i.architecture
-           LEFT JOIN images h ON h.id = a.image_id
-           WHERE i.id = ANY($1) AND i.remote_id IS NOT NULL AND i.version_count > 0
-             AND i.status IN (3, 5)
-             AND (a.image_id IS NULL
-                  OR a.image_id <> i.id AND NOT a.user_made AND h.remote_id = i.remote_id
-                     AND NOT w.name = ANY(h.wanted_aliases))
-           ORDER BY 1"#,
+pub(crate) async fn reconcile(
+    connection: &mut PgConnection,
+    image_ids: &[String],
+) -> Result<Reconciled, Failure> {
+    let taken = sqlx::query!(
+        r#"WITH wanted AS (
+               SELECT DISTINCT ON (w.name, i.type, i.architecture)
+                   w.name, i.type, i.architecture, i.id, a.image_id AS holder
+               FROM images i
+               CROSS JOIN LATERAL unnest(i.wanted_aliases) AS w (name)
+               LEFT JOIN aliases a ON a.name = w.name AND a.type = i.type AND a.architecture = i.architecture
+               LEFT JOIN images h ON h.id = a.image_id
+               WHERE i.id = ANY($1) AND i.remote_id IS NOT NULL AND i.version_count > 0
+                 AND i.status IN (3, 5)
+                 AND (a.image_id IS NULL
+                      OR a.image_id <> i.id AND NOT a.user_made AND h.remote_id = i.remote_id
+                         AND NOT w.name = ANY(h.wanted_aliases))
+               ORDER BY w.name, i.type, i.architecture, i.id
+           ), taken AS (
+               INSERT INTO aliases AS a (name, type, architecture, image_id)
+               SELECT name, type, architecture, id FROM wanted
+               ON CONFLICT (name, type, architecture)
+               DO UPDATE SET image_id = excluded.image_id, generation = a.generation + 1
+           )
+           SELECT name AS "name!", type AS "image_type!", architecture AS "architecture!", holder AS "holder?"
+           FROM wanted"#,
         image_ids,
     )
     .fetch_all(&mut *connection)
     .await?;
-    for row in wanted {
-        let taken = sqlx::query_as!(
-            Row,
-            "INSERT INTO aliases AS a (name, type, architecture, image_id) VALUES ($1, $2, $3, $4)
-             ON CONFLICT (name, type, architecture)
-             DO UPDATE SET image_id = excluded.image_id, generation = a.generation + 1
-             RETURNING name, type AS image_type, architecture, image_id, version, description, user_made, generation",
-            row.name,
-            row.image_type,
-            row.architecture,
-            row.id,
-        );
-        let alias = taken.fetch_one(&mut *connection).await?.into_wire()?;
-        match row.holder {
-            Some(holder) => moved.moved.push((alias, holder)),
-            None => moved.created.push(alias),
-        }
-    }
+    let taken = taken.into_iter().map(|row| Taken {
+        key: OwnedKey {
+            name: row.name,
+            image_type: row.image_type,
+            architecture: row.architecture,
+        },
+        holder: row.holder,
+    });
     let unwanted = sqlx::query_as!(
         Row,
         "DELETE FROM aliases a USING images i
@@ -70,10 +78,10 @@ pub(crate) async fn settle(connection: &mut PgConnection, image_ids: &[String]) 
     )
     .fetch_all(connection)
     .await?;
-    for row in unwanted {
-        moved.deleted.push(row.into_wire()?);
-    }
-    Ok(moved)
+    Ok(Reconciled {
+        taken: taken.collect(),
+        deleted: keyed(unwanted)?,
+    })
 }
 
 /// An alias as it is in its row.
@@ -102,6 +110,18 @@ impl Row {
             etag: self.generation.to_string(),
         })
     }
+}
+
+fn keyed(rows: Vec<Row>) -> Result<Vec<(OwnedKey, Alias)>, Failure> {
+    let keyed = rows.into_iter().map(|row| {
+        let key = OwnedKey {
+            name: row.name.clone(),
+            image_type: row.image_type.clone(),
+            architecture: row.architecture.clone(),
+        };
+        Ok((key, row.into_wire()?))
+    });
+    keyed.collect()
 }
 
 /// The aliases of this name; type and architecture narrow them. In the order of (type, architecture).
@@ -133,6 +153,24 @@ pub(crate) struct Key<'a> {
     pub image_type: ImageType,
     /// By the kernel's name.
     pub architecture: &'a str,
+}
+
+/// A [`Key`] to keep, as the columns have it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct OwnedKey {
+    pub name: String,
+    pub image_type: String,
+    pub architecture: String,
+}
+
+impl From<Key<'_>> for OwnedKey {
+    fn from(key: Key<'_>) -> Self {
+        Self {
+            name: key.name.to_owned(),
+            image_type: key.image_type.as_str().to_owned(),
+            architecture: key.architecture.to_owned(),
+        }
+    }
 }
 
 /// What an alias that a user made is to be.
@@ -290,9 +328,16 @@ pub(crate) async fn pinned_of_image(
 /// A page of all aliases in the order of their keys, after `after`.
 pub(crate) async fn page(
     connection: &mut PgConnection,
-    after: (&str, &str, &str),
+    after: Option<&OwnedKey>,
     limit: i64,
-) -> Result<Vec<(Alias, String)>, Failure> {
+) -> Result<Vec<(OwnedKey, Alias)>, Failure> {
+    let after = after.map_or(("", "", ""), |key| {
+        (
+            key.name.as_str(),
+            key.image_type.as_str(),
+            key.architecture.as_str(),
+        )
+    });
     let rows = sqlx::query_as!(
         Row,
         "SELECT name, type AS image_type, architecture, image_id, version, description, user_made, generation
@@ -302,13 +347,25 @@ pub(crate) async fn page(
         after.1,
         after.2,
         limit,
-    )
-    .fetch_all(connection)
-    .await?;
-    rows.into_iter()
-        .map(|row| {
-            let image_type = row.image_type.clone();
-            Ok((row.into_wire()?, image_type))
-        })
-        .collect()
+    );
+    keyed(rows.fetch_all(connection).await?)
+}
+
+/// The aliases of these keys, in the order of their keys.
+pub(crate) async fn by_keys(
+    connection: &mut PgConnection,
+    keys: &[OwnedKey],
+) -> Result<Vec<(OwnedKey, Alias)>, Failure> {
+    let column = |part: fn(&OwnedKey) -> &String| keys.iter().map(part).cloned().collect::<Vec<_>>();
+    let rows = sqlx::query_as!(
+        Row,
+        "SELECT name, type AS image_type, architecture, image_id, version, description, user_made, generation
+         FROM aliases
+         WHERE (name, type, architecture) IN (SELECT * FROM unnest($1::text[], $2::text[], $3::text[]))
+         ORDER BY name, type, architecture",
+        &column(|key| &key.name),
+        &column(|key| &key.image_type),
+        &column(|key| &key.architecture),
+    );
+    keyed(rows.fetch_all(connection).await?)
 }

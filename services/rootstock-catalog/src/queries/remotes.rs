@@ -101,6 +101,17 @@ pub(crate) async fn by_ids(connection: &mut PgConnection, ids: &[i64]) -> Result
     Ok(rows.into_iter().map(Into::into).collect())
 }
 
+/// The remotes of these names.
+pub(crate) async fn by_names(
+    connection: &mut PgConnection,
+    names: &[String],
+) -> Result<Vec<RemoteRow>, Failure> {
+    let rows = select_remotes!("WHERE name = ANY($1) ORDER BY name", names)
+        .fetch_all(connection)
+        .await?;
+    Ok(rows.into_iter().map(Into::into).collect())
+}
+
 /// A page of remotes in the order of their names, after `after`.
 pub(crate) async fn page(
     connection: &mut PgConnection,

@@ -10,7 +10,7 @@ use rootstock_model::{
 use sqlx::{PgConnection, types::Json};
 use time::{OffsetDateTime, Time};
 
-use super::{digest, image_type, status};
+use super::{digest, image_type, status, versions::VersionKey};
 use crate::failure::Failure;
 
 /// The known state, and the rows behind it.
@@ -444,21 +444,38 @@ async fn insert_artifacts(
     Ok(())
 }
 
-/// Records where a version's files lie now.
+/// Where the files of a version lie now.
+pub(crate) struct Relocation<'a> {
+    pub image_id: &'a str,
+    pub number: i32,
+    pub files: Vec<Artifact<&'static str>>,
+}
+
+/// Records where the files of versions lie now.
 pub(crate) async fn relocate(
     connection: &mut PgConnection,
-    image_id: &str,
-    number: i32,
-    files: &[Artifact<&'static str>],
+    relocations: &[Relocation<'_>],
 ) -> Result<(), Failure> {
-    let digests: Vec<Vec<u8>> = files.iter().map(|file| file.sha256.as_bytes().to_vec()).collect();
-    let paths: Vec<String> = files.iter().map(|file| file.path.clone()).collect();
+    if relocations.is_empty() {
+        return Ok(());
+    }
+    let (mut image_ids, mut numbers) = (vec![], vec![]);
+    let (mut digests, mut paths) = (vec![], vec![]);
+    for relocation in relocations {
+        for file in &relocation.files {
+            image_ids.push(relocation.image_id.to_owned());
+            numbers.push(relocation.number);
+            digests.push(file.sha256.as_bytes().to_vec());
+            paths.push(file.path.clone());
+        }
+    }
     sqlx::query!(
         "UPDATE artifacts a SET path = new.path
-         FROM unnest($3::bytea[], $4::text[]) AS new (sha256, path), versions v
-         WHERE v.image_id = $1 AND v.number = $2 AND a.version_id = v.id AND a.sha256 = new.sha256",
-        image_id,
-        number,
+         FROM unnest($1::text[], $2::int[], $3::bytea[], $4::text[]) AS new (image_id, number, sha256, path)
+         JOIN versions v ON v.image_id = new.image_id AND v.number = new.number
+         WHERE a.version_id = v.id AND a.sha256 = new.sha256",
+        &image_ids,
+        &numbers,
         &digests,
         &paths,
     )
@@ -476,8 +493,8 @@ fn bytes_column(bytes: u64) -> i64 {
 pub(crate) struct Orphans {
     /// Its images that are not deleted.
     pub images: Vec<String>,
-    /// Versions that are not stored, with their images: nobody can bring them any more.
-    pub lost_versions: Vec<(i64, String)>,
+    /// Versions that are not stored: nobody can bring them any more.
+    pub lost_versions: Vec<VersionKey>,
     /// The blobs of those.
     pub lost_blobs: Vec<Digest>,
 }
@@ -519,8 +536,11 @@ pub(crate) async fn orphan(connection: &mut PgConnection, remote_id: i64) -> Res
     };
     for row in rows {
         orphans.lost_blobs.push(digest(&row.sha256)?);
-        if orphans.lost_versions.last().is_none_or(|(id, _)| *id != row.id) {
-            orphans.lost_versions.push((row.id, row.image_id));
+        if orphans.lost_versions.last().is_none_or(|key| key.id != row.id) {
+            orphans.lost_versions.push(VersionKey {
+                id: row.id,
+                image_id: row.image_id,
+            });
         }
     }
     Ok(orphans)

@@ -18,6 +18,16 @@ pub(crate) struct VersionRow {
     pub version: wire::Version,
 }
 
+impl VersionRow {
+    /// Its row and its image.
+    pub(crate) fn key(&self) -> VersionKey {
+        VersionKey {
+            id: self.id,
+            image_id: self.image_id.clone(),
+        }
+    }
+}
+
 impl From<VersionRow> for wire::VersionChange {
     fn from(row: VersionRow) -> Self {
         Self {
@@ -328,20 +338,36 @@ pub(crate) async fn active_of_image(
         .collect())
 }
 
-/// Rows of an image's versions by their numbers: (number, row).
-pub(crate) async fn ids_by_number(
+/// A version's row, and its image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct VersionKey {
+    pub id: i64,
+    pub image_id: String,
+}
+
+/// The versions of these (image, number); those that are not there are left out.
+pub(crate) async fn by_numbers(
     connection: &mut PgConnection,
-    image_id: &str,
-    numbers: &[i32],
-) -> Result<Vec<i64>, Failure> {
-    let ids = sqlx::query_scalar!(
-        "SELECT id FROM versions WHERE image_id = $1 AND number = ANY($2)",
-        image_id,
-        numbers,
+    numbers: &[(&str, i32)],
+) -> Result<Vec<VersionKey>, Failure> {
+    if numbers.is_empty() {
+        return Ok(vec![]);
+    }
+    let (image_ids, numbers): (Vec<String>, Vec<i32>) = numbers
+        .iter()
+        .map(|(image_id, number)| ((*image_id).to_owned(), *number))
+        .unzip();
+    let keys = sqlx::query_as!(
+        VersionKey,
+        "SELECT v.id, v.image_id
+         FROM unnest($1::text[], $2::int[]) AS wanted (image_id, number)
+         JOIN versions v ON v.image_id = wanted.image_id AND v.number = wanted.number",
+        &image_ids,
+        &numbers,
     )
     .fetch_all(connection)
     .await?;
-    Ok(ids)
+    Ok(keys)
 }
 
 /// A version in error whose work gave up, and its blobs.

@@ -203,7 +203,7 @@ async fn create(catalog: &Catalog, request: CreateAliasRequest) -> Result<Alias,
     };
     let alias = aliases::put(writer.connection(), key, target).await?;
     aliases::check_count(writer.connection(), &alias.image_id).await?;
-    writer.alias(operation, alias.clone());
+    writer.note::<Alias>(key, operation);
     change::commit(writer).await?;
     tracing::info!(alias = alias.name, image.id = alias.image_id, "alias made");
     Ok(alias)
@@ -289,11 +289,12 @@ async fn update(catalog: &Catalog, request: UpdateAliasRequest) -> Result<Alias,
         version: updated.version,
         description: &updated.description,
     };
-    let alias = aliases::update(writer.connection(), key(&alias)?, target).await?;
-    aliases::check_count(writer.connection(), &alias.image_id).await?;
-    writer.alias(ChangeOperation::Updated, alias.clone());
+    let key = key(&alias)?;
+    let updated = aliases::update(writer.connection(), key, target).await?;
+    aliases::check_count(writer.connection(), &updated.image_id).await?;
+    writer.note::<Alias>(key, ChangeOperation::Updated);
     change::commit(writer).await?;
-    Ok(alias)
+    Ok(updated)
 }
 
 /// The image that an alias is to point to: there, and of its type and architecture.
@@ -338,8 +339,12 @@ async fn rename(catalog: &Catalog, request: RenameAliasRequest) -> Result<Alias,
     }
     let renamed = aliases::rename(writer.connection(), key, new_name.as_str()).await?;
     // A name is what tells aliases apart: to watchers, one goes and another comes.
-    writer.alias(ChangeOperation::Deleted, alias);
-    writer.alias(ChangeOperation::Created, renamed.clone());
+    let new_key = Key {
+        name: new_name.as_str(),
+        ..key
+    };
+    writer.note::<Alias>(new_key, ChangeOperation::Created);
+    writer.note_removed::<Alias>(key, alias.clone());
     change::commit(writer).await?;
     Ok(renamed)
 }
@@ -351,8 +356,9 @@ async fn delete(catalog: &Catalog, request: DeleteAliasRequest) -> Result<(), Fa
     if alias.synced {
         return Err(immutable(&alias, "removed").into());
     }
-    aliases::delete(writer.connection(), key(&alias)?).await?;
-    writer.alias(ChangeOperation::Deleted, alias);
+    let key = key(&alias)?;
+    aliases::delete(writer.connection(), key).await?;
+    writer.note_removed::<Alias>(key, alias.clone());
     change::commit(writer).await?;
     Ok(())
 }

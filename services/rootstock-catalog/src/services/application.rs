@@ -145,7 +145,7 @@ async fn create(catalog: &Catalog, request: CreateApplicationRequest) -> Result<
         auto_update,
     )
     .await?;
-    writer.application(name.as_str(), ChangeOperation::Created);
+    writer.note::<Application>(name.as_str(), ChangeOperation::Created);
     let application = by_name(writer.connection(), name.as_str()).await?;
     change::commit(writer).await?;
     tracing::info!(
@@ -301,7 +301,7 @@ async fn update(catalog: &Catalog, request: UpdateApplicationRequest) -> Result<
         _ => None,
     };
     applications::update(writer.connection(), &there.name, auto_update, target).await?;
-    writer.application(&there.name, ChangeOperation::Updated);
+    writer.note::<Application>(there.name.as_str(), ChangeOperation::Updated);
     let application = by_name(writer.connection(), &there.name).await?;
     change::commit(writer).await?;
     Ok(application)
@@ -311,7 +311,7 @@ async fn delete(catalog: &Catalog, name: &str) -> Result<(), Failure> {
     let mut writer = Writer::begin(&catalog.pool).await?;
     let application = by_name(writer.connection(), name).await?;
     applications::delete(writer.connection(), name).await?;
-    writer.removed_application(application);
+    writer.note_removed(name, application);
     change::commit(writer).await?;
     tracing::info!(application.name = name, "application removed");
     Ok(())

@@ -157,8 +157,6 @@ async fn with_status(connection: &mut PgConnection, row: RemoteRow) -> Result<wi
     let status = remotes::status(connection, row.id).await?;
     Ok(wire::Remote {
         status: Some(status),
-        // Credentials are told to workers only.
-        auth: String::new(),
         ..row.remote
     })
 }
@@ -189,8 +187,8 @@ async fn create(catalog: &Catalog, spec: &RemoteSpec) -> Result<wire::Remote, Fa
         .await?;
     }
     let row = by_name(writer.connection(), name).await?;
-    let remote = with_status(writer.connection(), row.clone()).await?;
-    writer.remote(ChangeOperation::Created, row.remote);
+    let remote = with_status(writer.connection(), row).await?;
+    writer.note::<wire::Remote>(name, ChangeOperation::Created);
     change::commit(writer).await?;
     tracing::info!(remote.name = name, remote.url = spec.endpoint.url, "remote added");
     Ok(remote)
@@ -203,13 +201,11 @@ async fn delete(catalog: &Catalog, name: &str) -> Result<(), Failure> {
     for id in &orphans.images {
         writer.image(id, ChangeOperation::Updated);
     }
-    for (version, image_id) in &orphans.lost_versions {
-        retention::remove_versions(&mut writer, image_id, &[*version]).await?;
-    }
+    retention::remove_versions(&mut writer, &orphans.lost_versions).await?;
     transfers::remove_unwanted_transfers(writer.connection(), &orphans.lost_blobs).await?;
     schedule::remove_polls(writer.connection(), row.id).await?;
     remotes::delete(writer.connection(), row.id).await?;
-    writer.remote(ChangeOperation::Deleted, row.remote);
+    writer.note_removed(name, row.remote);
     change::commit(writer).await?;
     tracing::info!(remote.name = name, "remote removed");
     Ok(())

@@ -4,7 +4,7 @@ use rootstock_model::settings::{self as model, Definition, InvalidSetting, Setti
 use rootstock_proto::{
     Error, ResourceKind,
     catalog::v1::{
-        GetSettingRequest, GetSettingResponse, ListSettingsRequest, ListSettingsResponse,
+        ChangeOperation, GetSettingRequest, GetSettingResponse, ListSettingsRequest, ListSettingsResponse,
         ResetSettingRequest, ResetSettingResponse, Setting, UpdateSettingRequest, UpdateSettingResponse,
         setting_service_server::SettingService,
     },
@@ -92,7 +92,7 @@ async fn change(catalog: &Catalog, key: &str, value: Option<&str>) -> Result<Set
     let setting = settings::one_as_wire(&after, definition);
     if after != before {
         apply(&mut writer, definition).await?;
-        writer.setting(setting.clone());
+        writer.note::<Setting>(key, ChangeOperation::Updated);
     }
     change::commit(writer).await?;
     if after != before {

@@ -1,38 +1,30 @@
 //! `WatchService`.
 
 mod filter;
+mod response;
 
 use std::{pin::Pin, time::Duration};
 
+use bytes::Bytes;
+use prost::Message as _;
+use rootstock_model::limits::MAX_MESSAGE_BYTES;
 use rootstock_proto::{
     Error,
-    catalog::v1::{
-        Change, ChangeKind, ChangeOperation, WatchRequest, WatchResponse, change::Resource,
-        watch_service_server::WatchService,
-    },
+    catalog::v1::{Change, ChangeOperation, WatchRequest, change::Resource},
 };
 use rootstock_runtime::Shutdown;
-use time::OffsetDateTime;
 use tokio::sync::mpsc;
 use tokio_stream::{Stream, wrappers::ReceiverStream};
 use tokio_util::task::TaskTracker;
-use tonic::{Request, Response};
 
-use crate::{
-    Catalog,
-    change::{clear_for_log, clear_state_for_log},
-    failure::Failure,
-    feed::{self, Page},
-    metrics::OpenWatch,
-    queries::{aliases, applications, images, remotes, settings, versions},
-};
+use crate::{Catalog, change::log, failure::Failure, feed::Page, metrics::OpenWatch, queries::changes};
 
-use self::filter::Filter;
+use self::{filter::Filter, response::EncodedResponse};
+
+pub(crate) use response::WatchServer;
 
 /// A watcher is told this often that the stream lives.
 const HEARTBEAT: Duration = Duration::from_secs(10);
-/// Rows of the initial state read at once.
-const PAGE_ROWS: i64 = 500;
 
 /// The service.
 pub(crate) struct Watches {
@@ -42,17 +34,11 @@ pub(crate) struct Watches {
     pub shutdown: Shutdown,
 }
 
-type WatchStream = Pin<Box<dyn Stream<Item = Result<WatchResponse, tonic::Status>> + Send>>;
+type WatchStream = Pin<Box<dyn Stream<Item = Result<EncodedResponse, tonic::Status>> + Send>>;
 
-#[tonic::async_trait]
-impl WatchService for Watches {
-    type WatchStream = WatchStream;
-
-    async fn watch(
-        &self,
-        request: Request<WatchRequest>,
-    ) -> Result<Response<Self::WatchStream>, tonic::Status> {
-        let request = request.into_inner();
+impl Watches {
+    /// The stream that a request asks for.
+    async fn watch(&self, request: WatchRequest) -> Result<WatchStream, tonic::Status> {
         let filter = Filter::of(&request).map_err(Failure::from)?;
         let start = start(&self.catalog, &request).await?;
         // A slow client holds back its own task only, one message ahead of it.
@@ -71,7 +57,7 @@ impl WatchService for Watches {
                 let _ = sender.send(Err(failure.into())).await;
             }
         });
-        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+        Ok(Box::pin(ReceiverStream::new(receiver)))
     }
 }
 
@@ -82,13 +68,13 @@ enum Start {
 }
 
 async fn start(catalog: &Catalog, request: &WatchRequest) -> Result<Start, Failure> {
-    let newest = feed::current_revision(&catalog.pool).await?;
+    let newest = changes::newest_revision(&catalog.pool).await?;
     match (request.initial_state, request.from_revision) {
         (true, 0) => Ok(Start::InitialState),
         (true, _) => Err(Error::invalid("from_revision", "must be 0 with initial_state").into()),
         (false, 0) => Ok(Start::From(newest + 1)),
         (false, from) => {
-            let oldest = feed::oldest_revision(&catalog.pool).await?;
+            let oldest = changes::oldest_revision(&catalog.pool).await?;
             if (oldest..=newest + 1).contains(&from) {
                 Ok(Start::From(from))
             } else {
@@ -111,7 +97,7 @@ impl From<Failure> for Stop {
     }
 }
 
-type Sender = mpsc::Sender<Result<WatchResponse, tonic::Status>>;
+type Sender = mpsc::Sender<Result<EncodedResponse, tonic::Status>>;
 
 struct Watcher {
     catalog: Catalog,
@@ -132,9 +118,9 @@ impl Watcher {
         (outcome, self.sender)
     }
 
-    async fn send(&self, changes: Vec<Change>, revision: i64) -> Result<(), Stop> {
+    async fn send(&self, changes: Vec<Bytes>, revision: i64) -> Result<(), Stop> {
         self.sender
-            .send(Ok(WatchResponse { changes, revision }))
+            .send(Ok(EncodedResponse { changes, revision }))
             .await
             .map_err(|_| Stop::Gone)
     }
@@ -156,11 +142,6 @@ impl Watcher {
                 continue;
             }
             let page = self.read(next).await?;
-            // Nothing, or not what comes next: the log was compacted beyond a watcher that is far behind.
-            let Some(page) = page.filter(|page| page.first == next) else {
-                let oldest = feed::oldest_revision(&self.catalog.pool).await?;
-                return Err(Failure::from(Error::RevisionOutOfRange { oldest, newest }).into());
-            };
             whole = page.ends_transaction;
             next = page.last + 1;
             // What is left out is told by its revision alone, and in the middle of a transaction not at all.
@@ -170,123 +151,74 @@ impl Watcher {
         }
     }
 
-    /// What this watcher wants of the changes from this revision on.
-    async fn read(&self, from: i64) -> Result<Option<Page>, Failure> {
-        let wants = |change: &Change| self.filter.wants(change);
-        self.catalog.feed.read(from, wants).await
+    /// What this watcher wants of the changes from this revision on, which there is.
+    async fn read(&self, next: i64) -> Result<Page, Failure> {
+        let wants = |kind, name: &str| self.filter.wants(kind, name);
+        let page = self.catalog.feed.read(next, wants).await?;
+        if let Some(page) = page.filter(|page| page.first == next) {
+            return Ok(page);
+        }
+        // Nothing, or not what comes next: the log was compacted beyond a watcher that is far behind.
+        let oldest = changes::oldest_revision(&self.catalog.pool).await?;
+        let newest = changes::newest_revision(&self.catalog.pool).await?;
+        Err(Error::RevisionOutOfRange { oldest, newest }.into())
     }
 
-    /// Sends the whole state, and answers where to go on.
+    /// Sends the whole state, and returns where to go on.
     ///
     /// It is read page by page, in no transaction, so that a slow client holds nothing up. What
     /// changes meanwhile is in the log, as whole resources: sent after the pages, it makes the whole
     /// of what the client has the state at the revision where that ends. Only then is it told so.
     async fn initial_state(&self) -> Result<i64, Stop> {
         let pool = &self.catalog.pool;
-        let begun_at = feed::current_revision(pool).await?;
-        let mut connection = pool.acquire().await.map_err(Failure::from)?;
-        let settings = settings::load(&mut connection).await?;
-        drop(connection);
-        self.state(
-            begun_at,
-            settings::as_wire(&settings).into_iter().map(Resource::Setting),
-        )
-        .await?;
-        let mut after = String::new();
-        while self.filter.wants_kind(ChangeKind::Remote) {
-            let mut connection = pool.acquire().await.map_err(Failure::from)?;
-            let rows = remotes::page(&mut connection, &after, PAGE_ROWS).await?;
-            drop(connection);
-            let Some(last) = rows.last() else { break };
-            after.clone_from(&last.remote.name);
-            let remotes = rows.into_iter().map(|row| {
-                Resource::Remote(rootstock_proto::catalog::v1::Remote {
-                    ca_pem: String::new(),
-                    auth: String::new(),
-                    ..row.remote
-                })
-            });
-            self.state(begun_at, remotes).await?;
-        }
-        let mut after = String::new();
-        while self.filter.wants_kind(ChangeKind::Image) {
-            let mut connection = pool.acquire().await.map_err(Failure::from)?;
-            let mut rows = images::page_by_id(&mut connection, &after, PAGE_ROWS).await?;
-            drop(connection);
-            let Some(last) = rows.last() else { break };
-            after.clone_from(&last.id);
-            rows.iter_mut().for_each(clear_for_log);
-            self.state(begun_at, rows.into_iter().map(Resource::Image))
-                .await?;
-        }
-        let deleted_since = OffsetDateTime::now_utc() - settings.deletion_grace;
-        let mut after = 0;
-        while self.filter.wants_kind(ChangeKind::Version) {
-            let mut connection = pool.acquire().await.map_err(Failure::from)?;
-            let rows = versions::page_by_id(&mut connection, after, deleted_since, PAGE_ROWS).await?;
-            drop(connection);
-            let Some(last) = rows.last() else { break };
-            after = last.id;
-            let versions = rows.into_iter().map(|row| Resource::Version(row.into()));
-            self.state(begun_at, versions).await?;
-        }
-        let mut after = (String::new(), String::new(), String::new());
-        while self.filter.wants_kind(ChangeKind::Alias) {
-            let mut connection = pool.acquire().await.map_err(Failure::from)?;
-            let rows = aliases::page(&mut connection, (&after.0, &after.1, &after.2), PAGE_ROWS).await?;
-            drop(connection);
-            let Some((last, last_type)) = rows.last() else {
-                break;
-            };
-            after = (last.name.clone(), last_type.clone(), last.architecture.clone());
-            self.state(
-                begun_at,
-                rows.into_iter().map(|(alias, _)| Resource::Alias(alias)),
-            )
-            .await?;
-        }
-        let mut after = String::new();
-        while self.filter.wants_kind(ChangeKind::Application) {
-            let mut connection = pool.acquire().await.map_err(Failure::from)?;
-            let mut rows = applications::page(&mut connection, &after, PAGE_ROWS).await?;
-            drop(connection);
-            let Some(last) = rows.last() else { break };
-            after.clone_from(&last.name);
-            rows.iter_mut().for_each(clear_state_for_log);
-            self.state(begun_at, rows.into_iter().map(Resource::Application))
-                .await?;
+        let begun_at = changes::newest_revision(pool).await?;
+        let mut pages = log::pages(|kind| self.filter.wants_kind(kind));
+        while let Some(page) = pages.next(pool).await? {
+            self.state(begun_at, page).await?;
         }
         self.catch_up(begun_at).await
     }
 
-    async fn state(&self, revision: i64, resources: impl Iterator<Item = Resource>) -> Result<(), Stop> {
+    /// Sends what is wanted of a page of the state, in messages of bounded size.
+    async fn state(&self, revision: i64, page: Vec<Resource>) -> Result<(), Stop> {
         let operation = ChangeOperation::State.into();
-        let wanted = resources.filter(|resource| self.filter.wants_resource(resource));
-        let changes: Vec<Change> = wanted
-            .map(|resource| Change {
+        let (mut message, mut bytes) = (vec![], 0);
+        for resource in page {
+            if !self.filter.wants(resource.kind(), resource.name()) {
+                continue;
+            }
+            let change = Change {
                 revision,
                 operation,
                 changed_at: None,
                 resource: Some(resource),
-            })
-            .collect();
-        match changes.is_empty() {
+            };
+            let encoded = Bytes::from(change.encode_to_vec());
+            if bytes + encoded.len() > MAX_MESSAGE_BYTES && !message.is_empty() {
+                self.send(std::mem::take(&mut message), 0).await?;
+                bytes = 0;
+            }
+            bytes += encoded.len();
+            message.push(encoded);
+        }
+        match message.is_empty() {
             true => Ok(()),
-            false => self.send(changes, 0).await,
+            false => self.send(message, 0).await,
         }
     }
 
-    /// Sends what changed while the state was read, and says that it is whole.
+    /// Sends what changed while the state was read, to the end of a transaction, and says that it is
+    /// whole.
     async fn catch_up(&self, begun_at: i64) -> Result<i64, Stop> {
-        let read_until = feed::current_revision(&self.catalog.pool).await?;
+        let read_until = changes::newest_revision(&self.catalog.pool).await?;
         let mut next = begun_at + 1;
-        while next <= read_until {
-            let Some(page) = self.read(next).await? else { break };
+        let mut whole = true;
+        while next <= read_until || !whole {
+            let page = self.read(next).await?;
+            whole = page.ends_transaction;
             next = page.last + 1;
-            let whole = next > read_until && page.ends_transaction;
-            self.send(page.changes, if whole { next - 1 } else { 0 }).await?;
-            if whole {
-                return Ok(next);
+            if !page.changes.is_empty() {
+                self.send(page.changes, 0).await?;
             }
         }
         self.send(vec![], next - 1).await?;

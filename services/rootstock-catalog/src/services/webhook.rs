@@ -18,9 +18,11 @@ use tonic::{Request, Response};
 use crate::{
     Catalog,
     failure::Failure,
-    feed,
     page::{Page, PageStart},
-    queries::webhooks::{self, WebhookRow},
+    queries::{
+        changes,
+        webhooks::{self, WebhookRow},
+    },
 };
 
 /// Bytes of a secret that is made up here.
@@ -88,7 +90,7 @@ async fn list(catalog: &Catalog, request: ListWebhooksRequest) -> Result<ListWeb
     let mut connection = catalog.pool.acquire().await?;
     while let Some(rows) = page.wants() {
         let found = webhooks::list(&mut connection, page.after().part(0), rows).await?;
-        let found = found.into_iter().map(without_secret).collect();
+        let found = found.into_iter().map(|row| row.webhook).collect();
         page.add(found, |webhook: &wire::Webhook| PageStart::of(&[&webhook.name]));
     }
     let (webhooks, next_page_token) = page.end();
@@ -98,17 +100,10 @@ async fn list(catalog: &Catalog, request: ListWebhooksRequest) -> Result<ListWeb
     })
 }
 
-fn without_secret(row: WebhookRow) -> wire::Webhook {
-    wire::Webhook {
-        secret: String::new(),
-        ..row.webhook
-    }
-}
-
 async fn shown(connection: &mut PgConnection, name: &str) -> Result<wire::Webhook, Failure> {
     let row = webhooks::by_name(connection, name).await?;
     let row = row.ok_or_else(|| Error::not_found(ResourceKind::Webhook, name))?;
-    Ok(without_secret(row))
+    Ok(row.webhook)
 }
 
 async fn locked(connection: &mut PgConnection, name: &str) -> Result<WebhookRow, Failure> {
@@ -123,11 +118,11 @@ async fn create(catalog: &Catalog, request: CreateWebhookRequest) -> Result<Crea
         webhook.secret = new_secret();
     }
     convert::check_webhook(&webhook)?;
-    let newest = feed::current_revision(&catalog.pool).await?;
+    let newest = changes::newest_revision(&catalog.pool).await?;
     let delivered = match request.from_revision {
         0 => newest,
         from => {
-            let oldest = feed::oldest_revision(&catalog.pool).await?;
+            let oldest = changes::oldest_revision(&catalog.pool).await?;
             if !(oldest..=newest + 1).contains(&from) {
                 return Err(Error::RevisionOutOfRange { oldest, newest }.into());
             }
@@ -141,7 +136,7 @@ async fn create(catalog: &Catalog, request: CreateWebhookRequest) -> Result<Crea
         // sets another one.
         return match is_same(&row.webhook, &webhook, made_up) {
             true => Ok(CreateWebhookResponse {
-                webhook: Some(without_secret(row)),
+                webhook: Some(row.webhook),
                 secret: String::new(),
             }),
             false => Err(Error::AlreadyExists {

@@ -270,8 +270,8 @@ async fn point_aliases(
             version: None,
             description: "",
         };
-        let alias = aliases::put(writer.connection(), key, target).await?;
-        writer.alias(ChangeOperation::Created, alias);
+        aliases::put(writer.connection(), key, target).await?;
+        writer.note::<wire::Alias>(key, ChangeOperation::Created);
     }
     Ok(())
 }

@@ -68,8 +68,8 @@ async fn delete_versions(
     image: &wire::Image,
     rows: &[VersionRow],
 ) -> Result<(), Failure> {
-    let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
-    retention::retire_versions(writer, &image.id, &ids).await?;
+    let keys: Vec<_> = rows.iter().map(VersionRow::key).collect();
+    retention::retire_versions(writer, &keys).await?;
     let files = rows.iter().flat_map(|row| &row.version.artifacts);
     let digests: Result<Vec<Digest>, _> = files.map(|artifact| artifact.sha256.parse()).collect();
     let digests = digests.map_err(|_| Failure::Corrupt(format!("artifacts of image {}", image.id)))?;

@@ -10,7 +10,7 @@ use rootstock_model::{
 };
 use rootstock_proto::{
     Error, Refusal, ResourceKind,
-    catalog::v1::{self as catalog_wire, ChangeOperation},
+    catalog::v1::{self as catalog_wire, Alias, ChangeOperation},
     convert,
     sync::v1::{RecordImportRequest, RecordImportResponse},
 };
@@ -451,8 +451,8 @@ async fn record_aliases(
             version: None,
             description: "",
         };
-        let made = aliases::put(writer.connection(), key, target).await?;
-        writer.alias(operation, made);
+        aliases::put(writer.connection(), key, target).await?;
+        writer.note::<Alias>(key, operation);
     }
     aliases::check_count(writer.connection(), image_id).await
 }

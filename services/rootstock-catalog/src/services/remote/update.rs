@@ -51,8 +51,8 @@ pub(super) async fn update(catalog: &Catalog, request: UpdateRemoteRequest) -> R
         schedule::unschedule_poll(writer.connection(), before.id).await?;
     }
     let after = by_name(writer.connection(), &asked.name).await?;
-    let answer = with_status(writer.connection(), after.clone()).await?;
-    writer.remote(ChangeOperation::Updated, after.remote);
+    let answer = with_status(writer.connection(), after).await?;
+    writer.note::<wire::Remote>(asked.name.as_str(), ChangeOperation::Updated);
     change::commit(writer).await?;
     tracing::info!(remote.name = asked.name, ?paths, "remote changed");
     Ok(answer)

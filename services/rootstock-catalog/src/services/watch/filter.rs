@@ -3,7 +3,7 @@
 use rootstock_model::NamePattern;
 use rootstock_proto::{
     Error,
-    catalog::v1::{Change, ChangeKind, WatchRequest, change::Resource},
+    catalog::v1::{ChangeKind, WatchRequest},
 };
 
 use crate::request;
@@ -42,29 +42,8 @@ impl Filter {
         self.kinds.is_empty() || self.kinds.contains(&kind)
     }
 
-    /// Whether this change is wanted.
-    pub(crate) fn wants(&self, change: &Change) -> bool {
-        change
-            .resource
-            .as_ref()
-            .is_some_and(|resource| self.wants_resource(resource))
-    }
-
-    /// Whether changes of this resource are wanted.
-    pub(crate) fn wants_resource(&self, resource: &Resource) -> bool {
-        let (kind, name) = identity(resource);
+    /// Whether changes of the resource of this kind and name are wanted.
+    pub(crate) fn wants(&self, kind: ChangeKind, name: &str) -> bool {
         self.wants_kind(kind) && self.name.as_ref().is_none_or(|pattern| pattern.matches(name))
-    }
-}
-
-/// A resource's kind, and the name that filters go by.
-fn identity(resource: &Resource) -> (ChangeKind, &str) {
-    match resource {
-        Resource::Image(image) => (ChangeKind::Image, &image.name),
-        Resource::Version(version) => (ChangeKind::Version, &version.image),
-        Resource::Alias(alias) => (ChangeKind::Alias, &alias.name),
-        Resource::Remote(remote) => (ChangeKind::Remote, &remote.name),
-        Resource::Setting(setting) => (ChangeKind::Setting, &setting.key),
-        Resource::Application(application) => (ChangeKind::Application, &application.name),
     }
 }

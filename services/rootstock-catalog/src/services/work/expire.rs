@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rootstock_proto::{
-    catalog::v1::ChangeOperation,
+    catalog::v1::{ChangeOperation, VersionChange},
     sync::v1::{ExpireRequest, ExpireResponse, FinishExpireRequest},
 };
 
@@ -104,12 +104,12 @@ async fn purge(catalog: &Catalog, lease: Lease) -> Result<(i64, i64), Failure> {
     let grace = settings::load(writer.connection()).await?.deletion_grace;
     let gone = expiry::deleted_versions(writer.connection(), grace, ROWS).await?;
     for version in versions::by_ids(writer.connection(), &gone).await? {
-        writer.removed_version(version);
+        writer.note_removed(version.id, VersionChange::from(version));
     }
     versions::remove(writer.connection(), &gone).await?;
     let empty = expiry::deleted_images(writer.connection(), ROWS).await?;
     for image in images::by_ids(writer.connection(), &empty).await? {
-        writer.removed_image(image);
+        writer.note_removed(image.id.clone(), image);
     }
     expiry::remove_images(writer.connection(), &empty).await?;
     change::commit(writer).await?;

@@ -45,11 +45,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     let pool = all.descriptor_pool();
     fs::write(out.join("redact.rs"), redact::generate(&pool)?)?;
     fs::write(out.join("changes.rs"), changes::generate(&pool)?)?;
+    // Descriptors are found by the names of the messages' types.
+    let mut config = tonic_prost_build::Config::new();
+    config.enable_type_names();
     // Digests and journals travel as `Bytes`: no copy between the socket and their use.
     tonic_prost_build::configure()
         .bytes(".")
         .skip_debug(redact::messages_with_secrets(&pool))
         .codec_path("crate::codec::Codec")
-        .compile_fds(all.file_descriptor_set())?;
+        .compile_fds_with_config(all.file_descriptor_set(), config)?;
     Ok(())
 }

@@ -1,16 +1,19 @@
 //! Generated gRPC code, and the only place where wire meets model.
 //!
 //! Owns: the code made from `proto/`, the conversions between messages and the model's types
-//! ([`convert`]), messages as JSON ([`json`]), how secrets are kept from answers, the log and printing
-//! ([`redact`]), and what an error looks like on the wire ([`error`]). Refuses to know: SQL, objects,
-//! and what any service does. Start reading at [`error`].
+//! ([`convert`]), messages by descriptor ([`descriptor`]; as JSON: [`json`]; updates by field mask:
+//! [`update`]), how secrets are kept from answers, the log and printing ([`redact`]), and what an error
+//! looks like on the wire ([`error`]). Refuses to know: SQL, objects, and what any service does. Start
+//! reading at [`error`].
 
 pub mod changes;
 pub mod codec;
 pub mod convert;
+pub mod descriptor;
 pub mod error;
 pub mod json;
 pub mod redact;
+pub mod update;
 
 pub use error::{Error, FieldViolation, Refusal, RequirementViolation, ResourceKind};
 pub use redact::Redact;

@@ -9,6 +9,7 @@ use rootstock_proto::{
         RenameAliasRequest, RenameAliasResponse, UpdateAliasRequest, UpdateAliasResponse,
         alias_service_server::AliasService,
     },
+    update::Mask,
 };
 use sqlx::PgConnection;
 use tonic::{Request, Response};
@@ -237,10 +238,7 @@ fn immutable(alias: &Alias, what: &str) -> Error {
 
 async fn update(catalog: &Catalog, request: UpdateAliasRequest) -> Result<Alias, Failure> {
     let wanted = request.alias.unwrap_or_default();
-    let paths = request.update_mask.map(|mask| mask.paths).unwrap_or_default();
-    if paths.is_empty() {
-        return Err(Error::invalid("update_mask", "is required: image_id, version, description").into());
-    }
+    let mask = Mask::read(request.update_mask)?;
     let mut writer = Writer::begin(&catalog.pool).await?;
     let narrowed_to = image_type(wanted.r#type());
     let alias = find(
@@ -255,21 +253,11 @@ async fn update(catalog: &Catalog, request: UpdateAliasRequest) -> Result<Alias,
         return Err(Error::StaleEtag { kind, name }.into());
     }
     let mut updated = alias.clone();
-    for path in &paths {
-        match path.as_str() {
-            "image_id" => updated.image_id.clone_from(&wanted.image_id),
-            "version" => updated.version = wanted.version,
-            "description" => {
-                let checked = limits::check_text(&wanted.description);
-                checked.map_err(|problem| Error::invalid("alias.description", problem))?;
-                updated.description.clone_from(&wanted.description);
-            }
-            other => {
-                let what = format!("{other:?} cannot be changed: image_id, version and description can");
-                return Err(Error::invalid("update_mask", what).into());
-            }
-        }
+    if mask.names("description") {
+        let checked = limits::check_text(&wanted.description);
+        checked.map_err(|problem| Error::invalid("alias.description", problem))?;
     }
+    mask.merge(&wanted, &mut updated)?;
     if updated == alias {
         return Ok(alias);
     }
@@ -278,7 +266,7 @@ async fn update(catalog: &Catalog, request: UpdateAliasRequest) -> Result<Alias,
             return Err(immutable(&alias, "pointed elsewhere").into());
         }
         // A pin is of one image: it does not go along to another.
-        if updated.image_id != alias.image_id && !paths.iter().any(|path| path == "version") {
+        if updated.image_id != alias.image_id && !mask.names("version") {
             updated.version = None;
         }
         let image = target_image(&mut writer, &updated).await?;

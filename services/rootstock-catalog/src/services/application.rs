@@ -9,6 +9,7 @@ use rootstock_proto::{
         ListApplicationsRequest, ListApplicationsResponse, UpdateApplicationRequest,
         UpdateApplicationResponse, application_service_server::ApplicationService,
     },
+    update::Mask,
 };
 use sqlx::PgConnection;
 use tonic::{Request, Response};
@@ -201,41 +202,9 @@ async fn wanted_version(
     Ok(row)
 }
 
-/// Which fields an update is about.
-#[derive(Debug, Default, Clone, Copy)]
-struct Mask {
-    image: bool,
-    version: bool,
-    auto_update: bool,
-}
-
-impl Mask {
-    fn parse(mask: Option<&prost_types::FieldMask>) -> Result<Self, Error> {
-        let paths = mask.map_or(&[][..], |mask| &mask.paths);
-        if paths.is_empty() {
-            return Err(Error::invalid(
-                "update_mask",
-                "is required: say which fields to change",
-            ));
-        }
-        let mut parsed = Self::default();
-        for (index, path) in paths.iter().enumerate() {
-            match path.as_str() {
-                "image" => parsed.image = true,
-                "version" | "version.number" => parsed.version = true,
-                "auto_update" => parsed.auto_update = true,
-                other => {
-                    let problem = format!("{other:?} cannot be changed; image, version and auto_update can");
-                    return Err(Error::invalid(format!("update_mask.paths[{index}]"), problem));
-                }
-            }
-        }
-        Ok(parsed)
-    }
-}
-
 async fn update(catalog: &Catalog, request: UpdateApplicationRequest) -> Result<Application, Failure> {
-    let mask = Mask::parse(request.update_mask.as_ref())?;
+    let mask = Mask::<Application>::read(request.update_mask)?;
+    let names_version = mask.names("version") || mask.names("version.number");
     let to = request.application.unwrap_or_default();
     let mut writer = Writer::begin(&catalog.pool).await?;
     let there = by_name(writer.connection(), &to.name).await?;
@@ -246,7 +215,7 @@ async fn update(catalog: &Catalog, request: UpdateApplicationRequest) -> Result<
         }
         .into());
     }
-    let auto_update = if mask.auto_update {
+    let auto_update = if mask.names("auto_update") {
         to.auto_update
     } else {
         there.auto_update
@@ -255,8 +224,8 @@ async fn update(catalog: &Catalog, request: UpdateApplicationRequest) -> Result<
         .version
         .as_ref()
         .map(|version| version.number)
-        .filter(|_| mask.version);
-    let (image, pinned) = match (mask.image, there.image_id.is_empty()) {
+        .filter(|_| names_version);
+    let (image, pinned) = match (mask.names("image"), there.image_id.is_empty()) {
         (true, _) => {
             let found = wanted(writer.connection(), &to.image, to.r#type(), number).await?;
             (Some(found.image), found.pinned)
@@ -274,11 +243,11 @@ async fn update(catalog: &Catalog, request: UpdateApplicationRequest) -> Result<
         // What follows holds what is shown; an image that shows nothing leaves it where it is.
         Some(image) => {
             number.is_some()
-                || mask.version
+                || names_version
                 || is_other_image
                 || starts_following && image.current_version.is_some()
         }
-        None => mask.version,
+        None => names_version,
     };
     let version = match (moves, &image) {
         (false, _) => None,

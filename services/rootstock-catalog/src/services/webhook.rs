@@ -11,6 +11,7 @@ use rootstock_proto::{
         UpdateWebhookResponse, webhook_service_server::WebhookService,
     },
     convert,
+    update::Mask,
 };
 use sqlx::PgConnection;
 use tonic::{Request, Response};
@@ -27,8 +28,6 @@ use crate::{
 
 /// Bytes of a secret that is made up here.
 const SECRET_BYTES: usize = 32;
-/// What an update may change.
-const MUTABLE: [&str; 6] = ["url", "secret", "kinds", "name_glob", "ca_pem", "disabled"];
 
 /// The service.
 pub(crate) struct Webhooks(pub Catalog);
@@ -171,11 +170,7 @@ fn is_same(known: &wire::Webhook, wanted: &wire::Webhook, any_secret: bool) -> b
 
 async fn update(catalog: &Catalog, request: UpdateWebhookRequest) -> Result<wire::Webhook, Failure> {
     let wanted = request.webhook.unwrap_or_default();
-    let paths = request.update_mask.map(|mask| mask.paths).unwrap_or_default();
-    if paths.is_empty() {
-        let problem = format!("is required; it may name {}", MUTABLE.join(", "));
-        return Err(Error::invalid("update_mask", problem).into());
-    }
+    let mask = Mask::read(request.update_mask)?;
     let mut transaction = catalog.pool.begin().await?;
     let row = locked(&mut transaction, &wanted.name).await?;
     if !wanted.etag.is_empty() && wanted.etag != row.webhook.etag {
@@ -186,20 +181,7 @@ async fn update(catalog: &Catalog, request: UpdateWebhookRequest) -> Result<wire
         .into());
     }
     let mut webhook = row.webhook.clone();
-    for (index, path) in paths.iter().enumerate() {
-        match path.as_str() {
-            "url" => webhook.url.clone_from(&wanted.url),
-            "secret" => webhook.secret.clone_from(&wanted.secret),
-            "kinds" => webhook.kinds.clone_from(&wanted.kinds),
-            "name_glob" => webhook.name_glob.clone_from(&wanted.name_glob),
-            "ca_pem" => webhook.ca_pem.clone_from(&wanted.ca_pem),
-            "disabled" => webhook.disabled = wanted.disabled,
-            other => {
-                let problem = format!("{other:?} cannot be changed; what can: {}", MUTABLE.join(", "));
-                return Err(Error::invalid(format!("update_mask.paths[{index}]"), problem).into());
-            }
-        }
-    }
+    mask.merge(&wanted, &mut webhook)?;
     convert::check_webhook(&webhook)?;
     if webhook != row.webhook {
         webhooks::update(&mut transaction, row.id, &webhook).await?;

@@ -44,7 +44,7 @@ impl Event {
             ChangeOperation::Deleted => "deleted",
             ChangeOperation::State | ChangeOperation::Unspecified => return Ok(None),
         };
-        let data = json::to_json("rootstock.catalog.v1.Change", change).map_err(|error| error.to_string())?;
+        let data = json::to_json(change).map_err(|error| error.to_string())?;
         let changed_at = change.changed_at.as_ref().and_then(convert::moment);
         let head = Head {
             id: change.revision.to_string(),

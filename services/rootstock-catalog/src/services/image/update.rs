@@ -4,6 +4,7 @@ use rootstock_proto::{
     Error, Refusal,
     catalog::v1::{self as wire, ChangeOperation, UpdateImageRequest},
     convert,
+    update::Mask,
 };
 use time::OffsetDateTime;
 
@@ -22,8 +23,8 @@ pub(super) async fn image(catalog: &Catalog, request: UpdateImageRequest) -> Res
     if wanted.id.is_empty() {
         return Err(Error::invalid("image.id", "is required: say which image to change").into());
     }
-    let paths = request.update_mask.unwrap_or_default().paths;
-    let update = parse(&wanted, &paths)?;
+    let mask = Mask::read(request.update_mask)?;
+    let update = changes(&wanted, &mask)?;
     let mut writer = Writer::begin(&catalog.pool).await?;
     let image = subject::find(
         &mut writer,
@@ -42,36 +43,24 @@ pub(super) async fn image(catalog: &Catalog, request: UpdateImageRequest) -> Res
     }
     if images::update(writer.connection(), &image.id, &update).await? {
         writer.image(&image.id, ChangeOperation::Updated);
-        tracing::info!(image.name = image.name, fields = ?paths, "image changed");
+        tracing::info!(image.name = image.name, fields = ?mask.paths(), "image changed");
     }
     subject::commit(catalog, writer, &image.id).await
 }
 
-fn parse(wanted: &wire::Image, paths: &[String]) -> Result<Update, Error> {
-    if paths.is_empty() {
-        return Err(Error::invalid(
-            "update_mask",
-            "is required: say which fields to change",
-        ));
+fn changes(wanted: &wire::Image, mask: &Mask<wire::Image>) -> Result<Update, Error> {
+    let mut update = Update {
+        public: mask.names("public").then_some(wanted.public),
+        auto_update: mask.names("auto_update").then_some(wanted.auto_update),
+        ..Update::default()
+    };
+    if mask.names("expires_at") {
+        update.expires_at = Some(expires_at(wanted)?);
     }
-    let mut update = Update::default();
-    for (index, path) in paths.iter().enumerate() {
-        match path.as_str() {
-            "public" => update.public = Some(wanted.public),
-            "auto_update" => update.auto_update = Some(wanted.auto_update),
-            "expires_at" => update.expires_at = Some(expires_at(wanted)?),
-            "properties" => {
-                let given = wanted.properties.clone().into_iter().collect();
-                request::check_properties("image.properties", &given)?;
-                update.properties = Some(given);
-            }
-            other => {
-                let problem = format!(
-                    "{other:?} cannot be changed; public, auto_update, expires_at and properties can"
-                );
-                return Err(Error::invalid(format!("update_mask.paths[{index}]"), problem));
-            }
-        }
+    if mask.names("properties") {
+        let given = wanted.properties.clone().into_iter().collect();
+        request::check_properties("image.properties", &given)?;
+        update.properties = Some(given);
     }
     Ok(update)
 }

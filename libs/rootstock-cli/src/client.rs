@@ -13,11 +13,13 @@ use rootstock_runtime::grpc::client::{ClientOptions, ClientStack, connect_lazy};
 use tokio::time::{Instant, sleep};
 use tonic::{Response, Status};
 
-use crate::{Failure, Kind, output::Format};
+use crate::{
+    failure::{Failure, Kind},
+    output::Format,
+    pages::{self, ListRequest},
+};
 
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
-/// Asked for per page of a list: the most that a server gives.
-pub(super) const PAGE_SIZE: i32 = 1000;
 /// The plan of a large remote is one message.
 const MAX_ANSWER_BYTES: usize = 64 * 1024 * 1024;
 /// How long a command that waits for something bears with a server that is away.
@@ -153,6 +155,20 @@ impl Client {
         }
     }
 
+    /// The whole list that a request asks for, page after page.
+    ///
+    /// # Errors
+    /// What the server's status means to the user.
+    pub(super) async fn list<R: ListRequest>(
+        &self,
+        request: &R,
+        call: impl AsyncFnMut(R) -> Result<Response<R::Page>, Status>,
+    ) -> Result<Vec<R::Item>, Failure> {
+        pages::all(request, call)
+            .await
+            .map_err(|status| self.failure(&status))
+    }
+
     /// What a status means to the user.
     pub(super) fn failure(&self, status: &Status) -> Failure {
         Failure::of_status(status, &self.server)
@@ -190,49 +206,5 @@ impl Client {
             }
             sleep(TRY_AGAIN).await;
         }
-    }
-}
-
-/// Gathers a list whose pages `page` asks for, by token.
-///
-/// # Errors
-/// The first page that failed.
-pub(super) async fn all_pages<T>(
-    mut page: impl AsyncFnMut(String) -> Result<(Vec<T>, String), Status>,
-) -> Result<Vec<T>, Status> {
-    let mut all = Vec::new();
-    let mut token = String::new();
-    loop {
-        let (items, next) = page(token).await?;
-        all.extend(items);
-        if next.is_empty() {
-            return Ok(all);
-        }
-        token = next;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn pages_are_followed_to_the_last() {
-        let all = all_pages(async |token| {
-            let page: usize = if token.is_empty() {
-                0
-            } else {
-                token.parse().unwrap()
-            };
-            let next = if page == 2 {
-                String::new()
-            } else {
-                (page + 1).to_string()
-            };
-            Ok((vec![page * 10, page * 10 + 1], next))
-        });
-        assert_eq!(all.await.unwrap(), [0, 1, 10, 11, 20, 21]);
-        let failed = all_pages::<()>(async |_| Err(Status::unavailable("gone"))).await;
-        assert_eq!(failed.unwrap_err().code(), tonic::Code::Unavailable);
     }
 }

@@ -11,9 +11,19 @@ mod transfer;
 mod watch;
 mod webhook;
 
-use clap::CommandFactory as _;
+use std::{fmt, future::Future};
 
-use crate::{Cli, Failure, ProcessCommand, block_on, client::ClientArgs, completion::CompletionArgs};
+use crate::{client::ClientArgs, completion::CompletionArgs, failure::Failure};
+
+/// Commands of the executable that run a process, or prepare one. They come first in the help, and take none of the flags
+/// about servers and output.
+pub trait ProcessCommand: clap::Subcommand + fmt::Debug {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    fn run(self) -> Result<(), Failure>;
+}
 
 /// Everything that can be typed after `rootstock`.
 #[derive(Debug, clap::Subcommand)]
@@ -50,11 +60,11 @@ impl<P: ProcessCommand> Command<P> {
         }
     }
 
-    /// Runs it.
+    /// Runs it; `line` describes the whole command line.
     ///
     /// # Errors
     /// See [`Failure`].
-    pub(crate) fn run(self, client: &ClientArgs) -> Result<(), Failure> {
+    pub(crate) fn run(self, client: &ClientArgs, line: fn() -> clap::Command) -> Result<(), Failure> {
         match self {
             Self::Process(command) => command.run(),
             Self::Image(args) => block_on(args.run(client)),
@@ -67,7 +77,19 @@ impl<P: ProcessCommand> Command<P> {
             Self::Webhook(args) => block_on(args.run(client)),
             Self::Lint(args) => block_on(args.run(client.format)),
             Self::Completion(args) => args.run(),
-            Self::Man(args) => args.run(Cli::<P>::command()),
+            Self::Man(args) => args.run(line()),
         }
     }
+}
+
+/// Runs a command that needs no more than one thread.
+///
+/// # Errors
+/// The command's.
+pub fn block_on(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::failed(format!("cannot start: {error}")))?
+        .block_on(command)
 }

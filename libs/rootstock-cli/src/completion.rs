@@ -18,9 +18,10 @@ use rootstock_proto::catalog::v1::{
 };
 
 use crate::{
-    Failure,
-    client::{Client, ClientArgs, PAGE_SIZE},
+    client::{Client, ClientArgs},
+    failure::Failure,
     output,
+    pages::ListRequest as _,
 };
 
 /// Set by the scripts when they ask.
@@ -120,10 +121,7 @@ pub(super) fn answer(command: fn() -> clap::Command) -> bool {
 /// Completes a reference to an image: names and aliases.
 pub(super) fn images() -> ArgValueCompleter {
     names(async |client| {
-        let request = ListImagesRequest {
-            page_size: PAGE_SIZE,
-            ..ListImagesRequest::default()
-        };
+        let request = ListImagesRequest::default().at(String::new());
         let images = client
             .images()
             .list_images(request)
@@ -143,10 +141,7 @@ pub(super) fn images() -> ArgValueCompleter {
 /// Completes the name of an alias.
 pub(super) fn aliases() -> ArgValueCompleter {
     names(async |client| {
-        let request = ListAliasesRequest {
-            page_size: PAGE_SIZE,
-            ..ListAliasesRequest::default()
-        };
+        let request = ListAliasesRequest::default().at(String::new());
         let aliases = client
             .aliases()
             .list_aliases(request)
@@ -161,10 +156,7 @@ pub(super) fn aliases() -> ArgValueCompleter {
 /// Completes the name of a remote.
 pub(super) fn remotes() -> ArgValueCompleter {
     names(async |client| {
-        let request = ListRemotesRequest {
-            page_size: PAGE_SIZE,
-            ..ListRemotesRequest::default()
-        };
+        let request = ListRemotesRequest::default().at(String::new());
         let remotes = client
             .remotes()
             .list_remotes(request)
@@ -179,10 +171,7 @@ pub(super) fn remotes() -> ArgValueCompleter {
 /// Completes the name of an application.
 pub(super) fn applications() -> ArgValueCompleter {
     names(async |client| {
-        let request = ListApplicationsRequest {
-            page_size: PAGE_SIZE,
-            ..ListApplicationsRequest::default()
-        };
+        let request = ListApplicationsRequest::default().at(String::new());
         let page = client
             .applications()
             .list_applications(request)
@@ -201,10 +190,7 @@ pub(super) fn applications() -> ArgValueCompleter {
 /// Completes the name of a webhook.
 pub(super) fn webhooks() -> ArgValueCompleter {
     names(async |client| {
-        let request = ListWebhooksRequest {
-            page_size: PAGE_SIZE,
-            ..ListWebhooksRequest::default()
-        };
+        let request = ListWebhooksRequest::default().at(String::new());
         let page = client.webhooks().list_webhooks(request).await.ok()?.into_inner();
         Some(page.webhooks.into_iter().map(|webhook| webhook.name).collect())
     })

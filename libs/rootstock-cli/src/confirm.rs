@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, IsTerminal as _};
 
-use crate::Failure;
+use crate::failure::Failure;
 
 /// Whether to ask.
 #[derive(Debug, Clone, Copy, clap::Args)]

@@ -2,12 +2,12 @@
 
 use std::future::Future;
 
-use crate::Failure;
+use crate::failure::Failure;
 
 /// Waits for `work`, or until the user presses Ctrl-C: then `message` says what becomes of it.
 ///
 /// # Errors
-/// The work's, or [`crate::Kind::Interrupted`].
+/// The work's, or [`crate::failure::Kind::Interrupted`].
 pub(super) async fn or_interrupted<T>(
     work: impl Future<Output = Result<T, Failure>>,
     message: &str,

@@ -10,7 +10,6 @@
 //! Where to start: `commands` for what there is, `commands/remote/add.rs` for a command from its flags to its output.
 
 mod bar;
-mod change;
 mod client;
 mod commands;
 mod completion;
@@ -21,17 +20,22 @@ mod input;
 mod interrupt;
 mod left_out;
 mod output;
+mod pages;
 mod record;
 mod secret;
 mod table;
 mod transfers;
+mod update;
+mod value;
+mod word;
 
-use std::{ffi::OsString, fmt, future::Future, process::ExitCode};
+use std::{ffi::OsString, process::ExitCode};
 
 use clap::{CommandFactory as _, FromArgMatches as _, parser::ValueSource};
 
 use client::ClientArgs;
 use commands::Command;
+pub use commands::{ProcessCommand, block_on};
 pub use failure::{Failure, Kind};
 
 const EXAMPLES: &str = "\
@@ -45,16 +49,6 @@ Examples:
 
 Exit codes: 0 done, 1 refused or failed, 2 not understood, 3 not found, 4 server not reachable,
 130 ended with Ctrl-C.";
-
-/// Commands of the executable that run a process, or prepare one. They come first in the help, and take none of the flags
-/// about servers and output.
-pub trait ProcessCommand: clap::Subcommand + fmt::Debug {
-    /// Runs the command.
-    ///
-    /// # Errors
-    /// See [`Failure`].
-    fn run(self) -> Result<(), Failure>;
-}
 
 /// An image catalog for Incus and LXD fleets
 ///
@@ -86,7 +80,10 @@ pub fn main<P: ProcessCommand>() -> ExitCode {
     // Every TLS connection of this process uses it. That one is installed already cannot be.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let debug = cli.client.debug;
-    match cli.command.run(&cli.client) {
+    match cli
+        .command
+        .run(&cli.client, <Cli<P> as clap::CommandFactory>::command)
+    {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             report(&failure, debug);
@@ -130,18 +127,6 @@ fn given(matches: &clap::ArgMatches, flag: &str) -> bool {
 /// It cannot be written to; nobody reading it any more is [`Kind::NoReader`].
 pub fn print(text: &str) -> Result<(), Failure> {
     output::write(text)
-}
-
-/// Runs a command that needs no more than one thread.
-///
-/// # Errors
-/// The command's.
-pub fn block_on(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::failed(format!("cannot start: {error}")))?
-        .block_on(command)
 }
 
 fn report(failure: &Failure, debug: bool) {

@@ -6,10 +6,9 @@ use std::{
 };
 
 use serde::Serialize;
-use serde_json::Value;
 use time::OffsetDateTime;
 
-use crate::Failure;
+use crate::{failure::Failure, value::Value};
 
 /// How results are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -26,16 +25,22 @@ pub(super) enum Format {
 }
 
 /// What a program reads: fields with the names of the API.
-pub(super) trait Record: Serialize {
+pub(crate) trait Record {
     /// The columns of CSV: fields, those of a nested record after a dot.
     const COLUMNS: &'static [&'static str];
+
+    /// All of it.
+    ///
+    /// # Errors
+    /// A message of another API.
+    fn value(&self) -> Result<Value, Failure>;
 
     /// What the columns are looked up in.
     ///
     /// # Errors
-    /// The record cannot be written.
-    fn fields(&self) -> serde_json::Result<Value> {
-        serde_json::to_value(self)
+    /// As [`Record::value`].
+    fn row(&self) -> Result<Value, Failure> {
+        self.value()
     }
 }
 
@@ -74,8 +79,8 @@ pub(super) fn print<R: Record>(
 ) -> Result<(), Failure> {
     match format {
         Format::Table => write(&text(Screen::current())),
-        Format::Json => write(&format!("{}\n", json(record, true)?)),
-        Format::Yaml => write(&yaml(record)?),
+        Format::Json => write(&format!("{}\n", json(&record.value()?, true)?)),
+        Format::Yaml => write(&yaml(&record.value()?)?),
         Format::Csv => write(&csv(Some(R::COLUMNS), std::slice::from_ref(record))?),
     }
 }
@@ -91,8 +96,8 @@ pub(super) fn print_list<R: Record>(
 ) -> Result<(), Failure> {
     match format {
         Format::Table => write(&text(Screen::current())),
-        Format::Json => write(&format!("{}\n", json(&records, true)?)),
-        Format::Yaml => write(&yaml(&records)?),
+        Format::Json => write(&format!("{}\n", json(&values(records)?, true)?)),
+        Format::Yaml => write(&yaml(&values(records)?)?),
         Format::Csv => write(&csv(Some(R::COLUMNS), records)?),
     }
 }
@@ -119,8 +124,8 @@ pub(super) fn print_next<R: Record>(
 ) -> Result<(), Failure> {
     match format {
         Format::Table => write(&format!("{}\n", text())),
-        Format::Json => write(&format!("{}\n", json(record, false)?)),
-        Format::Yaml => write(&format!("---\n{}", yaml(record)?)),
+        Format::Json => write(&format!("{}\n", json(&record.value()?, false)?)),
+        Format::Yaml => write(&format!("---\n{}", yaml(&record.value()?)?)),
         Format::Csv => write(&csv(None, std::slice::from_ref(record))?),
     }
 }
@@ -128,7 +133,7 @@ pub(super) fn print_next<R: Record>(
 /// Writes text to standard output, now.
 ///
 /// # Errors
-/// It cannot be written to; nobody reading it any more is [`crate::Kind::NoReader`].
+/// It cannot be written to; nobody reading it any more is [`crate::failure::Kind::NoReader`].
 pub(super) fn write(text: &str) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
     stdout.write_all(text.as_bytes())?;
@@ -140,11 +145,15 @@ pub(super) fn note(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
 }
 
-fn json<R: Serialize>(record: &R, pretty: bool) -> Result<String, Failure> {
+fn values<R: Record>(records: &[R]) -> Result<Vec<Value>, Failure> {
+    records.iter().map(Record::value).collect()
+}
+
+fn json(value: &impl Serialize, pretty: bool) -> Result<String, Failure> {
     let text = if pretty {
-        serde_json::to_string_pretty(record)
+        serde_json::to_string_pretty(value)
     } else {
-        serde_json::to_string(record)
+        serde_json::to_string(value)
     };
     text.map_err(|error| Failure::failed(format!("cannot write JSON: {error}")))
 }
@@ -156,35 +165,19 @@ fn csv<R: Record>(header: Option<&[&str]>, records: &[R]) -> Result<String, Fail
         writer.write_record(header).map_err(|error| cannot(&error))?;
     }
     for record in records {
-        let fields = record.fields().map_err(|error| cannot(&error))?;
-        let cells = R::COLUMNS.iter().map(|column| cell(&fields, column));
+        let row = record.row()?;
+        let cells = R::COLUMNS
+            .iter()
+            .map(|column| row.get(column).map_or(Ok(String::new()), Value::cell));
+        let cells: Vec<_> = cells.collect::<Result<_, _>>().map_err(|error| cannot(&error))?;
         writer.write_record(cells).map_err(|error| cannot(&error))?;
     }
     let bytes = writer.into_inner().map_err(|error| cannot(&error))?;
     String::from_utf8(bytes).map_err(|error| cannot(&error))
 }
 
-/// Words and numbers as they are, what is not set as nothing, a list of words with spaces between them, and the rest
-/// as JSON.
-fn cell(fields: &Value, column: &str) -> String {
-    let value = column
-        .split('.')
-        .try_fold(fields, |value, name| value.get(name))
-        .unwrap_or(&Value::Null);
-    match value {
-        Value::Null => String::new(),
-        Value::String(text) => text.clone(),
-        Value::Array(items) if items.iter().all(Value::is_string) => items
-            .iter()
-            .filter_map(Value::as_str)
-            .collect::<Vec<_>>()
-            .join(" "),
-        other => other.to_string(),
-    }
-}
-
-fn yaml<R: Serialize>(record: &R) -> Result<String, Failure> {
-    serde_yaml_ng::to_string(record).map_err(|error| Failure::failed(format!("cannot write YAML: {error}")))
+fn yaml(value: &impl Serialize) -> Result<String, Failure> {
+    serde_yaml_ng::to_string(value).map_err(|error| Failure::failed(format!("cannot write YAML: {error}")))
 }
 
 /// `key: value` lines with the values below each other; those with an empty value left out.
@@ -220,41 +213,36 @@ impl Lines {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
-    #[derive(Serialize)]
-    struct Thing {
-        name: &'static str,
-        source: Option<Value>,
-        aliases: Vec<&'static str>,
-        versions: Vec<i32>,
-        size_bytes: i64,
-    }
+    struct Thing(Value);
 
     impl Record for Thing {
         const COLUMNS: &'static [&'static str] =
             &["name", "source.remote", "aliases", "versions", "size_bytes"];
+
+        fn value(&self) -> Result<Value, Failure> {
+            Ok(self.0.clone())
+        }
     }
 
     #[test]
     fn csv_has_a_header_and_a_line_for_each() {
         let things = [
-            Thing {
-                name: "a, \"b\"",
-                source: Some(json!({"remote": "lab"})),
-                aliases: vec!["x", "y/z"],
-                versions: vec![1, 2],
-                size_bytes: 1024,
-            },
-            Thing {
-                name: "",
-                source: None,
-                aliases: vec![],
-                versions: vec![],
-                size_bytes: 0,
-            },
+            Thing(Value::fields([
+                ("name", "a, \"b\"".into()),
+                ("source", Value::fields([("remote", "lab".into())])),
+                ("aliases", ["x", "y/z"].into_iter().collect()),
+                ("versions", [1, 2].into_iter().collect()),
+                ("size_bytes", 1024.into()),
+            ])),
+            Thing(Value::fields([
+                ("name", "".into()),
+                ("source", Value::Null),
+                ("aliases", Value::List(vec![])),
+                ("versions", Value::List(vec![])),
+                ("size_bytes", 0.into()),
+            ])),
         ];
         assert_eq!(
             csv(Some(Thing::COLUMNS), &things).unwrap(),

@@ -5,7 +5,7 @@ use std::{
     io::{self, IsTerminal as _, Read as _},
 };
 
-use crate::{Failure, output};
+use crate::{failure::Failure, output};
 
 /// More than any token.
 const MOST_BYTES: u64 = 64 * 1024;

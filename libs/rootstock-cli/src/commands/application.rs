@@ -8,14 +8,14 @@ use rootstock_proto::catalog::v1::{
 };
 
 use crate::{
-    Failure,
     client::{Client, ClientArgs},
     completion,
     confirm::{self, ConfirmArgs},
+    failure::Failure,
     human,
     input::{TypeArgs, truth},
     output::{self, Format, Lines},
-    record::{self, ApplicationRecord},
+    word::Word as _,
 };
 
 const EXAMPLES: &str = "\
@@ -144,9 +144,7 @@ async fn get(client: &Client, name: &str) -> Result<Application, Failure> {
 }
 
 fn print(format: Format, application: &Application) -> Result<(), Failure> {
-    output::print(format, &ApplicationRecord::from(application.clone()), |_| {
-        text(application)
-    })
+    output::print(format, application, |_| text(application))
 }
 
 fn text(application: &Application) -> String {
@@ -154,7 +152,7 @@ fn text(application: &Application) -> String {
     lines
         .add("name", &application.name)
         .add("image", image(application))
-        .add("type", record::image_type(application.r#type()));
+        .add("type", application.r#type().word());
     if let Some(version) = &application.version {
         lines
             .add("version", format!("{} ({})", version.number, version.serial))

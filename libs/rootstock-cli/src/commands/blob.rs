@@ -5,12 +5,13 @@ use rootstock_proto::catalog::v1::{
 };
 
 use crate::{
-    Failure,
-    client::{Client, ClientArgs, PAGE_SIZE, all_pages},
+    client::{Client, ClientArgs},
+    failure::Failure,
     human,
     output::{self, Format, Screen},
-    record::{self, BlobRecord, CollectionRecord},
+    record::Collection,
     table::{Column, Table},
+    word::Word as _,
 };
 
 const EXAMPLES: &str = "\
@@ -81,20 +82,18 @@ async fn list(client: &Client, format: Format, args: ListArgs) -> Result<(), Fai
         BlobFilter::Unspecified
     };
     let mut totals = None;
-    let blobs = all_pages(async |page_token| {
-        let request = ListBlobsRequest {
-            page_size: PAGE_SIZE,
-            page_token,
-            filter: filter.into(),
-        };
-        let page = client.blobs().list_blobs(request).await?.into_inner();
-        totals = totals.or(page.totals);
-        Ok((page.blobs, page.next_page_token))
-    })
-    .await
-    .map_err(|status| client.failure(&status))?;
-    let records: Vec<_> = blobs.iter().cloned().map(BlobRecord::from).collect();
-    output::print_list(format, &records, |screen| {
+    let request = ListBlobsRequest {
+        filter: filter.into(),
+        ..ListBlobsRequest::default()
+    };
+    let blobs = client
+        .list(&request, async |request| {
+            let page = client.blobs().list_blobs(request).await?;
+            totals = totals.or(page.get_ref().totals);
+            Ok(page)
+        })
+        .await?;
+    output::print_list(format, &blobs, |screen| {
         format!("{}{}", table(&blobs, screen), sums(&totals.unwrap_or_default()))
     })
 }
@@ -109,7 +108,10 @@ async fn collect(
         .await?;
     output::print(
         format,
-        &CollectionRecord::new(dry_run, answer.clone()),
+        &Collection {
+            dry_run,
+            answer: &answer,
+        },
         |screen| collection(&answer, dry_run, screen),
     )
 }
@@ -180,7 +182,7 @@ fn needed_by(blob: &Blob, screen: Screen) -> String {
     let Some(first) = blob.needs.first() else {
         return format!("nothing: {}", blob.reason);
     };
-    let mut text = record::need(first.reason()).to_owned();
+    let mut text = first.reason().word();
     if !first.application.is_empty() {
         text += &format!(" {}", first.application);
     }

@@ -19,11 +19,11 @@ mod wait;
 use rootstock_proto::catalog::v1::{self as wire, GetImageRequest, Image};
 
 use crate::{
-    Failure,
     client::{Client, ClientArgs},
     completion,
+    failure::Failure,
     input::TypeArgs,
-    record,
+    word::Word as _,
 };
 
 const EXAMPLES: &str = "\
@@ -136,6 +136,6 @@ fn current(image: &Image) -> String {
         .find(|version| Some(version.number) == image.current_version);
     match version {
         Some(version) => format!("version {} ({})", version.number, version.serial),
-        None => format!("no version yet ({})", record::status(image.status())),
+        None => format!("no version yet ({})", image.status().word()),
     }
 }

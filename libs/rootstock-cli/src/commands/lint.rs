@@ -15,7 +15,7 @@ use rootstock_remote::http::FetchErrorKind;
 use rootstock_simplestreams::lint::{Code, Finding, Linter, Place, Report, Severity};
 
 use self::source::Source;
-use crate::{Failure, human, interrupt::or_interrupted, output::Format};
+use crate::{failure::Failure, human, interrupt::or_interrupted, output::Format};
 
 const EXAMPLES: &str = "\
 Examples:

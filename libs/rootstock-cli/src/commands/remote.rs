@@ -15,9 +15,10 @@ mod update;
 use rootstock_proto::catalog::v1::{DeleteRemoteRequest, GetRemoteRequest, Remote};
 
 use crate::{
-    Failure,
     client::{Client, ClientArgs},
-    completion, output,
+    completion,
+    failure::Failure,
+    output,
 };
 
 const EXAMPLES: &str = "\

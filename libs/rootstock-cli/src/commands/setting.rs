@@ -5,11 +5,10 @@ use rootstock_proto::catalog::v1::{
 };
 
 use crate::{
-    Failure,
     client::{Client, ClientArgs},
     completion,
+    failure::Failure,
     output::{self, Format},
-    record::SettingRecord,
     table::{Column, Table},
 };
 
@@ -95,8 +94,7 @@ async fn show(client: &Client, format: Format) -> Result<(), Failure> {
         .call(client.settings().list_settings(ListSettingsRequest {}))
         .await?;
     let settings = answer.settings;
-    let records: Vec<_> = settings.iter().cloned().map(SettingRecord::from).collect();
-    output::print_list(format, &records, |screen| table(&settings, screen.width))
+    output::print_list(format, &settings, |screen| table(&settings, screen.width))
 }
 
 fn table(settings: &[Setting], width: Option<u16>) -> String {
@@ -122,9 +120,7 @@ async fn get(client: &Client, format: Format, GetArgs { key }: GetArgs) -> Resul
         .call(client.settings().get_setting(GetSettingRequest { key }))
         .await?;
     let setting = answer.setting.unwrap_or_default();
-    output::print(format, &SettingRecord::from(setting.clone()), |_| {
-        format!("{}\n", setting.value)
-    })
+    output::print(format, &setting, |_| format!("{}\n", setting.value))
 }
 
 async fn set(client: &Client, format: Format, args: SetArgs) -> Result<(), Failure> {
@@ -160,7 +156,7 @@ async fn reset(client: &Client, format: Format, ResetArgs { key }: ResetArgs) ->
 }
 
 fn changed(format: Format, setting: &Setting) -> Result<(), Failure> {
-    output::print(format, &SettingRecord::from(setting.clone()), |_| {
+    output::print(format, setting, |_| {
         format!("{} is {} now\n", setting.key, setting.value)
     })
 }

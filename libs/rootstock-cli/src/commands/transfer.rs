@@ -3,14 +3,15 @@
 use rootstock_proto::catalog::v1::{ImageType, ListTransfersRequest, Transfer};
 
 use crate::{
-    Failure,
     client::{Client, ClientArgs},
     commands::image,
-    completion, human,
+    completion,
+    failure::Failure,
+    human,
     output::{self, Format, Screen},
-    record::{self, TransferRecord},
     table::{Column, Table},
     transfers,
+    word::Word as _,
 };
 
 /// Transfers that wait, run or failed
@@ -63,8 +64,7 @@ async fn list(client: &Client, format: Format, args: ListArgs) -> Result<(), Fai
     let transfers = transfers::list(client, &request)
         .await
         .map_err(|status| client.failure(&status))?;
-    let records: Vec<_> = transfers.iter().cloned().map(TransferRecord::from).collect();
-    output::print_list(format, &records, |screen| table(&transfers, screen))
+    output::print_list(format, &transfers, |screen| table(&transfers, screen))
 }
 
 /// A line for each.
@@ -86,7 +86,7 @@ pub(super) fn table(transfers: &[Transfer], screen: Screen) -> String {
             transfer.image.clone(),
             transfer.serial.clone(),
             transfer.ftype.clone(),
-            record::transfer_state(transfer.state()).to_owned(),
+            transfer.state().word(),
             human::size(transfer.done_bytes),
             human::size(transfer.size_bytes),
             transfer.failed_attempts.to_string(),

@@ -2,16 +2,17 @@
 
 use std::time::Duration;
 
-use rootstock_proto::catalog::v1::WatchRequest;
+use rootstock_proto::catalog::v1::{Change, WatchRequest, change::Resource};
 use tokio::time::timeout;
 
 use crate::{
-    Failure,
     client::{Client, ClientArgs},
+    failure::Failure,
+    human,
     input::ChangeKinds,
     interrupt::or_interrupted,
     output,
-    record::ChangeRecord,
+    word::Word as _,
 };
 
 /// The server gives a sign of life at least every 15 seconds: three missed ones, and it is dead.
@@ -79,7 +80,7 @@ impl WatchArgs {
             .await
             .map_err(|status| client.failure(&status))?;
         let mut stream = answer.into_inner();
-        output::begin_sequence::<ChangeRecord>(args.format)?;
+        output::begin_sequence::<Change>(args.format)?;
         loop {
             let next = timeout(SILENCE_LIMIT, stream.message()).await.map_err(|_| {
                 Failure::failed(format!("no sign of life from the server for {SILENCE_LIMIT:?}"))
@@ -90,12 +91,72 @@ impl WatchArgs {
                 ));
             };
             for change in part.changes {
-                let record = ChangeRecord::from(change);
-                output::print_next(args.format, &record, || record.line())?;
+                output::print_next(args.format, &change, || line(&change))?;
             }
             if part.revision > 0 {
                 *last_revision = Some(part.revision);
             }
         }
+    }
+}
+
+/// One line for people: revision, time, what happened, to what.
+fn line(change: &Change) -> String {
+    let changed_at = change.changed_at.as_ref().and_then(human::rfc3339);
+    let what = change
+        .resource
+        .as_ref()
+        .map_or_else(|| "something unknown here".to_owned(), summary);
+    format!(
+        "{:>8}  {}  {:<7}  {what}",
+        change.revision,
+        changed_at.as_deref().unwrap_or("-"),
+        change.operation().word(),
+    )
+}
+
+fn summary(resource: &Resource) -> String {
+    match resource {
+        Resource::Image(image) => format!(
+            "image {} {} ({}) {}{}",
+            image.id,
+            image.name,
+            image.r#type().word(),
+            image.status().word(),
+            if image.default { ", default" } else { "" },
+        ),
+        Resource::Version(change) => {
+            let version = change.version.clone().unwrap_or_default();
+            let reason = match version.error_message.as_str() {
+                "" => String::new(),
+                message => format!(": {message}"),
+            };
+            format!(
+                "version {} of {} ({}) {}{reason}",
+                version.number,
+                if change.image.is_empty() {
+                    &change.image_id
+                } else {
+                    &change.image
+                },
+                version.serial,
+                version.status().word()
+            )
+        }
+        Resource::Alias(alias) => format!(
+            "alias {} ({}, {}) to {}",
+            alias.name,
+            alias.r#type().word(),
+            alias.architecture,
+            alias.image_id
+        ),
+        Resource::Remote(remote) => format!("remote {} {}", remote.name, remote.url),
+        Resource::Setting(setting) => format!("setting {} = {}", setting.key, setting.value),
+        Resource::Application(application) => format!(
+            "application {} holds version {} of {}",
+            application.name,
+            application.version.as_ref().map_or(-1, |version| version.number),
+            application.image,
+        ),
     }
 }

@@ -10,11 +10,12 @@ use rootstock_proto::catalog::v1::{
 };
 
 use crate::{
-    Failure,
     client::{Client, ClientArgs},
-    completion, human,
+    completion,
+    failure::Failure,
+    human,
     output::{self, Format, Lines, Screen},
-    record::{self, WebhookRecord},
+    word::Word,
 };
 
 const EXAMPLES: &str = "\
@@ -90,9 +91,7 @@ impl WebhookArgs {
 
 async fn show(client: &Client, format: Format, args: ShowArgs) -> Result<(), Failure> {
     let webhook = get(client, &args.name).await?;
-    output::print(format, &WebhookRecord::from(webhook.clone()), |screen| {
-        text(&webhook, screen)
-    })
+    output::print(format, &webhook, |screen| text(&webhook, screen))
 }
 
 async fn remove(client: &Client, RemoveArgs { name }: RemoveArgs) -> Result<(), Failure> {
@@ -106,7 +105,7 @@ async fn test(client: &Client, format: Format, TestArgs { name }: TestArgs) -> R
     let request = TestWebhookRequest { name: name.clone() };
     let answer = client.call(client.webhooks().test_webhook(request)).await?;
     let webhook = answer.webhook.unwrap_or_default();
-    output::print(format, &WebhookRecord::from(webhook), |_| {
+    output::print(format, &webhook, |_| {
         format!("a ping is on its way; \"rootstock webhook show {name}\" tells how it went\n")
     })
 }
@@ -153,7 +152,7 @@ fn text(webhook: &Webhook, screen: Screen) -> String {
 
 /// Which kinds of changes it is sent.
 fn kinds(webhook: &Webhook) -> String {
-    let kinds: Vec<_> = webhook.kinds().map(record::change_kind).collect();
+    let kinds: Vec<_> = webhook.kinds().map(Word::word).collect();
     if kinds.is_empty() {
         "all".to_owned()
     } else {

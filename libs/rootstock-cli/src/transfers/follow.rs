@@ -10,7 +10,7 @@ use super::{
     list::list,
     progress::Progress,
 };
-use crate::{Failure, client::Client};
+use crate::{client::Client, failure::Failure};
 
 /// Time between two looks: quick enough for a bar, slow enough for the server.
 pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(400);

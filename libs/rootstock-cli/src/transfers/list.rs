@@ -4,25 +4,15 @@ use rootstock_proto::catalog::v1::{ListTransfersRequest, Transfer};
 use tonic::Status;
 
 use super::events::name;
-use crate::{
-    Failure,
-    client::{Client, PAGE_SIZE, all_pages},
-    human,
-};
+use crate::{client::Client, failure::Failure, human, pages};
 
 /// All transfers that the request asks for, whatever its page.
 ///
 /// # Errors
 /// The server's.
 pub(crate) async fn list(client: &Client, request: &ListTransfersRequest) -> Result<Vec<Transfer>, Status> {
-    all_pages(async |page_token| {
-        let request = ListTransfersRequest {
-            page_size: PAGE_SIZE,
-            page_token,
-            ..request.clone()
-        };
-        let page = client.remotes().list_transfers(request).await?.into_inner();
-        Ok((page.transfers, page.next_page_token))
+    pages::all(request, async |request| {
+        client.remotes().list_transfers(request).await
     })
     .await
 }

@@ -4,13 +4,14 @@ use rootstock_proto::catalog::v1::{Application, ImageType, ListApplicationsReque
 
 use super::image;
 use crate::{
-    Failure,
-    client::{Client, PAGE_SIZE, all_pages},
+    client::Client,
     commands::image as images,
-    completion, human,
+    completion,
+    failure::Failure,
+    human,
     output::{self, Format, Screen},
-    record::{self, ApplicationRecord},
     table::{Column, Table},
+    word::Word as _,
 };
 
 /// List applications
@@ -27,27 +28,16 @@ pub(super) async fn run(client: &Client, format: Format, args: ListArgs) -> Resu
         Some(name) => images::get(client, &name, ImageType::Unspecified).await?.id,
         None => String::new(),
     };
-    let applications = all_pages(async |page_token| {
-        let request = ListApplicationsRequest {
-            page_size: PAGE_SIZE,
-            page_token,
-            image_id: image_id.clone(),
-        };
-        let page = client
-            .applications()
-            .list_applications(request)
-            .await?
-            .into_inner();
-        Ok((page.applications, page.next_page_token))
-    })
-    .await
-    .map_err(|status| client.failure(&status))?;
-    let records: Vec<_> = applications
-        .iter()
-        .cloned()
-        .map(ApplicationRecord::from)
-        .collect();
-    output::print_list(format, &records, |screen| table(&applications, screen))
+    let request = ListApplicationsRequest {
+        image_id,
+        ..ListApplicationsRequest::default()
+    };
+    let applications = client
+        .list(&request, async |request| {
+            client.applications().list_applications(request).await
+        })
+        .await?;
+    output::print_list(format, &applications, |screen| table(&applications, screen))
 }
 
 fn table(applications: &[Application], screen: Screen) -> String {
@@ -66,7 +56,7 @@ fn table(applications: &[Application], screen: Screen) -> String {
         table.row([
             application.name.clone(),
             image(application),
-            record::image_type(application.r#type()).to_owned(),
+            application.r#type().word(),
             version.number.to_string(),
             version.serial.clone(),
             application.auto_update.to_string(),

@@ -1,15 +1,18 @@
 //! `rootstock application update`.
 
-use prost_types::FieldMask;
-use rootstock_proto::catalog::v1::{Application, UpdateApplicationRequest, Version};
+use rootstock_proto::{
+    catalog::v1::{Application, ImageType, UpdateApplicationRequest, Version},
+    update::Mask,
+};
 
 use super::{get, print};
 use crate::{
-    Failure, change,
     client::Client,
     completion,
+    failure::Failure,
     input::{TypeArgs, truth},
     output::Format,
+    update,
 };
 
 /// Move an application to another version or image, or let it follow
@@ -53,37 +56,50 @@ struct Edit {
 }
 
 impl Edit {
-    fn apply(&self, application: &mut Application) -> Vec<String> {
+    fn moves(&self) -> bool {
+        self.image.is_some() || self.number.is_some() || self.current
+    }
+}
+
+/// An edit, with the type of the image to look for.
+struct Change<'a> {
+    edit: &'a Edit,
+    image_type: ImageType,
+}
+
+impl update::Edit<Application> for Change<'_> {
+    /// Where it is, and whether it follows.
+    type Concern = (Option<(String, Option<i32>)>, Option<bool>);
+
+    fn apply(&self, application: &mut Application) -> Result<Mask<Application>, Failure> {
+        let edit = self.edit;
         let mut paths = Vec::new();
-        if let Some(image) = &self.image {
+        if let Some(image) = &edit.image {
             application.image.clone_from(image);
+            application.r#type = self.image_type.into();
             paths.push("image");
         }
-        if self.number.is_some() || self.current {
-            application.version = self.number.map(|number| Version {
+        if edit.number.is_some() || edit.current {
+            application.version = edit.number.map(|number| Version {
                 number,
                 ..Version::default()
             });
             paths.push("version");
         }
-        if let Some(auto_update) = self.auto_update {
+        if let Some(auto_update) = edit.auto_update {
             application.auto_update = auto_update;
             paths.push("auto_update");
         }
-        paths.into_iter().map(str::to_owned).collect()
+        update::mask(paths)
     }
 
-    fn concerns(&self, application: &Application) -> (Option<String>, Option<i32>, Option<bool>) {
-        let moves = self.image.is_some() || self.number.is_some() || self.current;
-        (
-            moves.then(|| application.image_id.clone()),
-            application
-                .version
-                .as_ref()
-                .filter(|_| moves)
-                .map(|version| version.number),
-            self.auto_update.map(|_| application.auto_update),
-        )
+    fn concern(&self, application: &Application) -> Result<Self::Concern, Failure> {
+        let held = || {
+            let number = application.version.as_ref().map(|version| version.number);
+            (application.image_id.clone(), number)
+        };
+        let auto_update = self.edit.auto_update.map(|_| application.auto_update);
+        Ok((self.edit.moves().then(held), auto_update))
     }
 }
 
@@ -94,40 +110,23 @@ pub(super) async fn run(client: &Client, format: Format, args: UpdateArgs) -> Re
         image_type,
         etag,
     } = args;
-    let request = |mut application: Application| {
-        let paths = edit.apply(&mut application);
-        if edit.image.is_some() {
-            application.r#type = image_type.wire().into();
-        }
-        UpdateApplicationRequest {
-            application: Some(application),
-            update_mask: Some(FieldMask { paths }),
-        }
+    let change = Change {
+        edit: &edit,
+        image_type: image_type.wire(),
     };
-    let answer = match etag {
-        Some(etag) => {
-            let request = request(Application {
-                etag,
-                ..get(client, &name).await?
-            });
-            client
-                .call(client.applications().update_application(request))
-                .await?
-        }
-        None => {
-            change::make(
-                client,
-                async || get(client, &name).await,
-                |application| edit.concerns(application),
-                async |application| {
-                    client
-                        .applications()
-                        .update_application(request(application))
-                        .await
-                },
-            )
-            .await?
-        }
-    };
+    let answer = update::run(
+        client,
+        etag,
+        &change,
+        async || get(client, &name).await,
+        async |application, update_mask| {
+            let request = UpdateApplicationRequest {
+                application,
+                update_mask,
+            };
+            client.applications().update_application(request).await
+        },
+    )
+    .await?;
     print(format, &answer.application.unwrap_or_default())
 }

@@ -6,12 +6,13 @@ use rootstock_proto::catalog::v1::{AddImageRequest, Image};
 
 use super::wait;
 use crate::{
-    Failure,
     client::Client,
-    completion, human,
+    completion,
+    failure::Failure,
+    human,
     input::{TypeArgs, pair, truth},
     output::{self, Format},
-    record::{self, ImageRecord},
+    word::Word as _,
 };
 
 const EXAMPLES: &str = "\
@@ -97,16 +98,14 @@ pub(super) async fn run(client: &Client, format: Format, args: AddArgs) -> Resul
         let again = format!("rootstock image fetch {}", image.name);
         image = wait::stored(client, &image.id, None, &again).await?;
     }
-    output::print(format, &ImageRecord::whole(image.clone()), |_| {
-        line(&image, args.wait)
-    })
+    output::print(format, &image, |_| line(&image, args.wait))
 }
 
 fn line(image: &Image, waited: bool) -> String {
     let Some(version) = wait::version(image, None) else {
         return format!("added {}\n", image.name);
     };
-    let status = record::status(version.status());
+    let status = version.status().word();
     let hint = if waited || image.current_version.is_some() {
         String::new()
     } else {

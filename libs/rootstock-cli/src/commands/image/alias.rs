@@ -7,12 +7,12 @@ mod update;
 use rootstock_proto::catalog::v1::{Alias, DeleteAliasRequest, GetAliasRequest, RenameAliasRequest};
 
 use crate::{
-    Failure,
     client::Client,
     completion,
+    failure::Failure,
     input::TypeArgs,
     output::{self, Format, Lines},
-    record::{self, AliasRecord},
+    word::Word as _,
 };
 
 const EXAMPLES: &str = "\
@@ -113,7 +113,7 @@ impl AliasArgs {
 
 async fn show(client: &Client, format: Format, args: ShowArgs) -> Result<(), Failure> {
     let alias = args.reference.get(client).await?;
-    output::print(format, &AliasRecord::from(alias.clone()), |_| text(&alias))
+    output::print(format, &alias, |_| text(&alias))
 }
 
 async fn rename(client: &Client, format: Format, args: RenameArgs) -> Result<(), Failure> {
@@ -126,9 +126,7 @@ async fn rename(client: &Client, format: Format, args: RenameArgs) -> Result<(),
     };
     let answer = client.call(client.aliases().rename_alias(request)).await?;
     let alias = answer.alias.unwrap_or_default();
-    output::print(format, &AliasRecord::from(alias.clone()), |_| {
-        format!("alias {old} is {} now\n", alias.name)
-    })
+    output::print(format, &alias, |_| format!("alias {old} is {} now\n", alias.name))
 }
 
 async fn delete(client: &Client, args: DeleteArgs) -> Result<(), Failure> {
@@ -147,7 +145,7 @@ fn text(alias: &Alias) -> String {
     let mut lines = Lines::default();
     lines
         .add("name", &alias.name)
-        .add("type", record::image_type(alias.r#type()))
+        .add("type", alias.r#type().word())
         .add("architecture", &alias.architecture)
         .add("image", &alias.image_id)
         .add("version", follows(alias))

@@ -4,10 +4,10 @@ use rootstock_proto::catalog::v1::SwitchDefaultImageRequest;
 
 use super::{Reference, current};
 use crate::{
-    Failure,
     client::Client,
+    failure::Failure,
     output::{self, Format},
-    record::{self, ImageRecord},
+    word::Word as _,
 };
 
 /// Make an image the default of its type
@@ -26,11 +26,11 @@ pub(super) async fn run(client: &Client, format: Format, args: SwitchArgs) -> Re
     };
     let answer = client.call(client.images().switch_default_image(request)).await?;
     let image = answer.image.unwrap_or_default();
-    output::print(format, &ImageRecord::whole(image.clone()), |_| {
+    output::print(format, &image, |_| {
         format!(
             "{} is the default {} now, with {}\n",
             image.name,
-            record::image_type(image.r#type()),
+            image.r#type().word(),
             current(&image)
         )
     })

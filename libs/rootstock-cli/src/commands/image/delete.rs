@@ -4,13 +4,12 @@ use rootstock_proto::catalog::v1::{DeleteImageRequest, DeleteVersionRequest, Ima
 
 use super::{Reference, current, get};
 use crate::{
-    Failure,
     client::Client,
     completion,
     confirm::{self, ConfirmArgs},
+    failure::Failure,
     input::TypeArgs,
     output::{self, Format},
-    record::ImageRecord,
 };
 
 const EXAMPLES: &str = "\
@@ -106,7 +105,7 @@ pub(super) async fn version(client: &Client, format: Format, args: DeleteVersion
     let image = args.reference.get(client).await?;
     let etag = args.etag.unwrap_or_default();
     let image = delete_version(client, &image, args.number, args.confirm, etag).await?;
-    output::print(format, &ImageRecord::whole(image.clone()), |_| {
+    output::print(format, &image, |_| {
         format!("{}\n", deleted_version(&image, args.number))
     })
 }

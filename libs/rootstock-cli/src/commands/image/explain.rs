@@ -4,13 +4,13 @@ use rootstock_proto::catalog::v1::{ExplainImageRequest, ExplainImageResponse, Re
 
 use super::Reference;
 use crate::{
-    Failure,
     client::Client,
     commands::transfer,
+    failure::Failure,
     human, left_out,
     output::{self, Format, Lines, Screen},
-    record::{self, ExplanationRecord},
     table::{Column, Table},
+    word::Word as _,
 };
 
 /// Tell why an image is at the version it is at
@@ -30,9 +30,7 @@ pub(super) async fn run(client: &Client, format: Format, args: ExplainArgs) -> R
         image: args.reference.image,
     };
     let answer = client.call(client.images().explain_image(request)).await?;
-    output::print(format, &ExplanationRecord::from(answer.clone()), |screen| {
-        text(&answer, screen)
-    })
+    output::print(format, &answer, |screen| text(&answer, screen))
 }
 
 fn text(answer: &ExplainImageResponse, screen: Screen) -> String {
@@ -82,7 +80,7 @@ fn versions(answer: &ExplainImageResponse, screen: Screen) -> String {
         table.row([
             version.number.to_string(),
             version.serial.clone(),
-            record::status(version.status()).to_owned(),
+            version.status().word(),
             explained.reason.clone(),
             explained.message.clone(),
         ]);

@@ -12,7 +12,6 @@ use rootstock_proto::{
     Error,
     catalog::v1::{Artifact, DownloadBlobRequest, GetImageRequest, Image, ImageType, Status, Version},
 };
-use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use tokio::{
     task::spawn_blocking,
@@ -22,12 +21,13 @@ use tonic::Code;
 
 use super::import::feed;
 use crate::{
-    Failure,
     bar::Bar,
     client::Client,
+    failure::Failure,
     human,
     interrupt::or_interrupted,
     output::{self, Format, Record},
+    value::Value,
 };
 
 /// How long a server is tried that sends nothing.
@@ -58,7 +58,7 @@ pub(super) struct ExportArgs {
 }
 
 /// What was written.
-#[derive(Debug, Serialize)]
+#[derive(Debug)]
 struct Exported {
     image: String,
     version: i32,
@@ -66,16 +66,33 @@ struct Exported {
     files: Vec<ExportedFile>,
 }
 
-impl Record for Exported {
-    const COLUMNS: &'static [&'static str] = &["image", "version", "fingerprint"];
-}
-
-#[derive(Debug, Serialize)]
+#[derive(Debug)]
 struct ExportedFile {
     path: String,
     ftype: String,
     sha256: String,
     size_bytes: u64,
+}
+
+impl Record for Exported {
+    const COLUMNS: &'static [&'static str] = &["image", "version", "fingerprint"];
+
+    fn value(&self) -> Result<Value, Failure> {
+        let file = |file: &ExportedFile| {
+            Value::fields([
+                ("path", file.path.as_str().into()),
+                ("ftype", file.ftype.as_str().into()),
+                ("sha256", file.sha256.as_str().into()),
+                ("size_bytes", file.size_bytes.into()),
+            ])
+        };
+        Ok(Value::fields([
+            ("image", self.image.as_str().into()),
+            ("version", self.version.into()),
+            ("fingerprint", self.fingerprint.as_str().into()),
+            ("files", self.files.iter().map(file).collect()),
+        ]))
+    }
 }
 
 pub(super) async fn run(client: &Client, format: Format, args: ExportArgs) -> Result<(), Failure> {

@@ -4,11 +4,11 @@ use rootstock_proto::catalog::v1::{FetchImageRequest, Image};
 
 use super::{Reference, wait};
 use crate::{
-    Failure,
     client::Client,
+    failure::Failure,
     human,
     output::{self, Format},
-    record::{self, ImageRecord},
+    word::Word as _,
 };
 
 /// Bring an image that is available on its remote into the store
@@ -44,16 +44,14 @@ pub(super) async fn run(client: &Client, format: Format, args: FetchArgs) -> Res
         let again = format!("rootstock image fetch {}", image.name);
         image = wait::stored(client, &image.id, Some(number), &again).await?;
     }
-    output::print(format, &ImageRecord::whole(image.clone()), |_| {
-        line(&image, number)
-    })
+    output::print(format, &image, |_| line(&image, number))
 }
 
 fn line(image: &Image, number: i32) -> String {
     let Some(version) = wait::version(image, Some(number)) else {
         return format!("version {number} of {} is not there any more\n", image.name);
     };
-    let status = record::status(version.status());
+    let status = version.status().word();
     let size = human::size(version.size_bytes);
     let mut line = format!(
         "version {number} of {} ({}, {size}) is {status}\n",

@@ -5,12 +5,11 @@ use time::OffsetDateTime;
 
 use super::{Reference, current};
 use crate::{
-    Failure,
     client::Client,
+    failure::Failure,
     human,
     input::{When, when},
     output::{self, Format},
-    record::ImageRecord,
 };
 
 const EXAMPLES: &str = "\
@@ -65,7 +64,7 @@ pub(super) async fn rollback(client: &Client, format: Format, args: RollbackArgs
     };
     let answer = client.call(client.images().rollback_image(request)).await?;
     let image = answer.image.unwrap_or_default();
-    output::print(format, &ImageRecord::whole(image.clone()), |_| held(&image))
+    output::print(format, &image, |_| held(&image))
 }
 
 pub(super) async fn release(client: &Client, format: Format, args: ReleaseArgs) -> Result<(), Failure> {
@@ -75,7 +74,7 @@ pub(super) async fn release(client: &Client, format: Format, args: ReleaseArgs) 
     };
     let answer = client.call(client.images().release_image(request)).await?;
     let image = answer.image.unwrap_or_default();
-    output::print(format, &ImageRecord::whole(image.clone()), |_| {
+    output::print(format, &image, |_| {
         format!("{} is not held; it shows {}\n", image.name, current(&image))
     })
 }

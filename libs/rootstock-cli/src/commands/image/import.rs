@@ -4,30 +4,29 @@
 //! the server would take the name. Then the bytes, and only those that the server lacks. Then the image,
 //! in one step.
 
+mod about;
 mod files;
 mod upload;
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::path::PathBuf;
 
-use rootstock_model::{Architecture, Id};
+use rootstock_model::Id;
 use rootstock_proto::{
     Error, ResourceKind,
     catalog::v1::{
         GetImageRequest, Image, ImageType, ImportFile, ImportImageRequest, ImportImageResponse, Status,
     },
 };
-use time::OffsetDateTime;
 use tokio::time::sleep;
 
-use self::files::Prepared;
 pub(super) use self::files::feed;
+use self::{about::About, files::Prepared};
 use crate::{
-    Failure,
     client::Client,
+    failure::Failure,
     human, input,
     interrupt::or_interrupted,
     output::{self, Format},
-    record::ImageRecord,
     transfers::LOOK_AGAIN,
 };
 
@@ -85,36 +84,6 @@ pub(super) struct ImportArgs {
     about: About,
 }
 
-/// What to say of a root that comes alone.
-#[derive(Debug, clap::Args)]
-#[command(next_help_heading = "For a root alone")]
-pub(super) struct About {
-    /// Operating system, e.g. Debian
-    #[arg(long, requires = "release")]
-    os: Option<String>,
-
-    /// Its release, e.g. 12
-    #[arg(long, requires = "os")]
-    release: Option<String>,
-
-    /// Variant [default: default]
-    #[arg(long, requires = "os")]
-    variant: Option<String>,
-
-    /// Architecture [default: this machine's]
-    #[arg(long, requires = "os", value_parser = architecture)]
-    architecture: Option<Architecture>,
-
-    /// Description [default: made of the others]
-    #[arg(long, requires = "os")]
-    description: Option<String>,
-}
-
-fn architecture(text: &str) -> Result<Architecture, String> {
-    text.parse()
-        .map_err(|error: rootstock_model::architecture::UnknownArchitecture| error.to_string())
-}
-
 pub(super) async fn run(client: &Client, format: Format, args: ImportArgs) -> Result<(), Failure> {
     let prepared = files::prepare(&args.first, args.root.as_deref(), &args.about).await?;
     let request = request(&args, &prepared);
@@ -143,9 +112,7 @@ pub(super) async fn run(client: &Client, format: Format, args: ImportArgs) -> Re
     }
     let number = answer.version;
     let image = settled(client, answer.image.unwrap_or_default(), number).await?;
-    output::print(format, &ImageRecord::whole(image.clone()), |_| {
-        line(&image, number)
-    })
+    output::print(format, &image, |_| line(&image, number))
 }
 
 fn request(args: &ImportArgs, prepared: &Prepared) -> ImportImageRequest {
@@ -242,35 +209,4 @@ fn line(image: &Image, number: i32) -> String {
         human::short_digest(fingerprint),
         human::size(size)
     )
-}
-
-impl About {
-    /// Metadata for a root that was made at that time. `None` when nothing was said.
-    fn metadata(&self, created: OffsetDateTime) -> Result<Option<rootstock_archive::Metadata>, Failure> {
-        let (Some(os), Some(release)) = (&self.os, &self.release) else {
-            return Ok(None);
-        };
-        let architecture = self.architecture.or_else(Architecture::native).ok_or_else(|| {
-            Failure::usage("this machine's architecture is none that Incus knows: say --architecture")
-        })?;
-        let variant = self.variant.clone().unwrap_or_else(|| "default".to_owned());
-        let name = architecture.simplestreams_name();
-        let description = self
-            .description
-            .clone()
-            .unwrap_or_else(|| format!("{os} {release} {name}"));
-        let properties = BTreeMap::from([
-            ("architecture".to_owned(), name.to_owned()),
-            ("description".to_owned(), description),
-            ("os".to_owned(), os.clone()),
-            ("release".to_owned(), release.clone()),
-            ("variant".to_owned(), variant),
-        ]);
-        Ok(Some(rootstock_archive::Metadata {
-            architecture,
-            creation_date: created,
-            expiry_date: None,
-            properties,
-        }))
-    }
 }

@@ -4,13 +4,15 @@ use rootstock_model::Status;
 use rootstock_proto::catalog::v1::{self as wire, Image, ListImagesRequest};
 
 use crate::{
-    Failure,
-    client::{Client, PAGE_SIZE, all_pages},
-    completion, human,
+    client::Client,
+    completion,
+    failure::Failure,
+    human,
     input::{TypeArgs, pair, truth},
     output::{self, Format, Screen},
-    record::{self, ImageRecord},
+    record::Listed,
     table::{Column, Table},
+    word::Word as _,
 };
 
 const EXAMPLES: &str = "\
@@ -62,8 +64,6 @@ pub(super) struct ListArgs {
 
 pub(super) async fn run(client: &Client, format: Format, args: ListArgs) -> Result<(), Failure> {
     let request = ListImagesRequest {
-        page_size: PAGE_SIZE,
-        page_token: String::new(),
         name: args.pattern.unwrap_or_default(),
         r#type: args.image_type.wire().into(),
         remote: args.remote.unwrap_or_default(),
@@ -73,18 +73,14 @@ pub(super) async fn run(client: &Client, format: Format, args: ListArgs) -> Resu
         properties: args.properties.into_iter().collect(),
         cached: args.cached,
         is_default: args.is_default,
+        ..ListImagesRequest::default()
     };
-    let images = all_pages(async |page_token| {
-        let request = ListImagesRequest {
-            page_token,
-            ..request.clone()
-        };
-        let page = client.images().list_images(request).await?.into_inner();
-        Ok((page.images, page.next_page_token))
-    })
-    .await
-    .map_err(|status| client.failure(&status))?;
-    let records: Vec<_> = images.iter().cloned().map(ImageRecord::listed).collect();
+    let images = client
+        .list(&request, async |request| {
+            client.images().list_images(request).await
+        })
+        .await?;
+    let records: Vec<_> = images.iter().map(Listed).collect();
     output::print_list(format, &records, |screen| text(&images, screen))
 }
 
@@ -105,11 +101,11 @@ fn text(images: &[Image], screen: Screen) -> String {
         table.row([
             image.id.clone(),
             image.name.clone(),
-            record::status(image.status()).to_owned(),
+            image.status().word(),
             image.version_count.to_string(),
             image.architecture.clone(),
             image.default.to_string(),
-            record::image_type(image.r#type()).to_owned(),
+            image.r#type().word(),
             image
                 .source
                 .as_ref()

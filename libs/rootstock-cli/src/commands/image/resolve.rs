@@ -3,13 +3,14 @@
 use rootstock_proto::catalog::v1::{HostFacts, ResolveImageRequest, ResolveImageResponse};
 
 use crate::{
-    Failure,
     client::Client,
-    completion, human,
+    completion,
+    failure::Failure,
+    human,
     input::{TypeArgs, truth},
     output::{self, Format, Lines, Screen},
-    record::{self, ResolutionRecord},
     table::{Column, Table},
+    word::Word as _,
 };
 
 const EXAMPLES: &str = "\
@@ -111,9 +112,7 @@ pub(super) async fn run(client: &Client, format: Format, args: ResolveArgs) -> R
         record_use: args.record_use,
     };
     let answer = client.call(client.images().resolve_image(request)).await?;
-    output::print(format, &ResolutionRecord::from(answer.clone()), |screen| {
-        text(&answer, screen)
-    })
+    output::print(format, &answer, |screen| text(&answer, screen))
 }
 
 fn text(answer: &ResolveImageResponse, screen: Screen) -> String {
@@ -123,7 +122,7 @@ fn text(answer: &ResolveImageResponse, screen: Screen) -> String {
     lines
         .add("image", &image.name)
         .add("id", &image.id)
-        .add("type", record::image_type(image.r#type()))
+        .add("type", image.r#type().word())
         .add("architecture", &image.architecture)
         .add("version", format!("{} ({})", version.number, version.serial))
         .add("fingerprint", &version.fingerprint)

@@ -4,12 +4,13 @@ use rootstock_proto::catalog::v1::{Hold, Image, Version};
 
 use super::Reference;
 use crate::{
-    Failure,
     client::Client,
+    failure::Failure,
     human,
     output::{self, Format, Lines, Screen},
-    record::{self, ImageRecord},
+    record::requirement_warnings,
     table::{Column, Table},
+    word::Word as _,
 };
 
 /// Show an image and its versions
@@ -22,20 +23,18 @@ pub(super) struct ShowArgs {
 
 pub(super) async fn run(client: &Client, format: Format, args: ShowArgs) -> Result<(), Failure> {
     let image = args.reference.get(client).await?;
-    output::print(format, &ImageRecord::whole(image.clone()), |screen| {
-        text(&image, screen)
-    })
+    output::print(format, &image, |screen| text(&image, screen))
 }
 
 /// An image for people.
 pub(super) fn text(image: &Image, screen: Screen) -> String {
     let mut lines = Lines::default();
     lines.add("id", &image.id).add("name", &image.name);
-    lines.add("type", record::image_type(image.r#type()));
+    lines.add("type", image.r#type().word());
     lines
         .add("architecture", &image.architecture)
         .add("variant", &image.variant);
-    lines.add("status", record::status(image.status()));
+    lines.add("status", image.status().word());
     lines.add("default", image.default.to_string());
     lines.add("aliases", image.aliases.join(", "));
     lines.add("fingerprint", &image.fingerprint);
@@ -80,7 +79,7 @@ pub(super) fn text(image: &Image, screen: Screen) -> String {
         for (key, value) in properties {
             text += &format!("  {key}: {value}\n");
         }
-        for warning in record::requirement_warnings(image) {
+        for warning in requirement_warnings(image) {
             text += &format!("  warning: {warning}\n");
         }
     }
@@ -129,7 +128,7 @@ fn versions(image: &Image, width: Option<u16>) -> String {
         table.row([
             version.number.to_string(),
             version.serial.clone(),
-            record::status(version.status()).to_owned(),
+            version.status().word(),
             human::size(version.size_bytes),
             human::minute(version.created_at.as_ref()),
             shown(image, version).to_owned(),

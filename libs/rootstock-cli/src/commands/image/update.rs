@@ -1,16 +1,18 @@
 //! `rootstock image update`.
 
-use prost_types::FieldMask;
-use rootstock_proto::catalog::v1::{Image, UpdateImageRequest};
+use rootstock_proto::{
+    catalog::v1::{Image, UpdateImageRequest},
+    update::Mask,
+};
 use time::OffsetDateTime;
 
 use super::{Reference, show};
 use crate::{
-    Failure, change,
     client::Client,
+    failure::Failure,
     input::{End, pair, truth, when_or_never},
     output::{self, Format},
-    record::ImageRecord,
+    update,
 };
 
 const EXAMPLES: &str = "\
@@ -68,40 +70,51 @@ impl Edit {
     fn visibility(&self) -> Option<bool> {
         (self.public || self.private).then_some(self.public)
     }
+}
 
-    /// Makes the change to an image; which fields it is about.
-    fn apply(&self, image: &mut Image, now: OffsetDateTime) -> Vec<String> {
+/// An edit, made at a moment that relative times are counted from.
+struct Made<'a> {
+    edit: &'a Edit,
+    now: OffsetDateTime,
+}
+
+impl update::Edit<Image> for Made<'_> {
+    /// Property by property.
+    type Concern = Vec<Option<String>>;
+
+    fn apply(&self, image: &mut Image) -> Result<Mask<Image>, Failure> {
+        let Self { edit, now } = self;
         let mut paths = Vec::new();
-        if let Some(public) = self.visibility() {
+        if let Some(public) = edit.visibility() {
             image.public = public;
             paths.push("public");
         }
-        if let Some(auto_update) = self.auto_update {
+        if let Some(auto_update) = edit.auto_update {
             image.auto_update = auto_update;
             paths.push("auto_update");
         }
-        if let Some(End(expires)) = self.expires {
-            image.expires_at = expires.map(|when| when.seen_from(now));
+        if let Some(End(expires)) = edit.expires {
+            image.expires_at = expires.map(|when| when.seen_from(*now));
             paths.push("expires_at");
         }
-        if !self.set.is_empty() || !self.unset.is_empty() {
-            image.properties.extend(self.set.iter().cloned());
-            for key in &self.unset {
+        if !edit.set.is_empty() || !edit.unset.is_empty() {
+            image.properties.extend(edit.set.iter().cloned());
+            for key in &edit.unset {
                 image.properties.remove(key);
             }
             paths.push("properties");
         }
-        paths.into_iter().map(str::to_owned).collect()
+        update::mask(paths)
     }
 
-    /// What of an image it is about, property by property.
-    fn concerns(&self, image: &Image) -> Vec<Option<String>> {
-        let keys = self.set.iter().map(|(key, _)| key).chain(&self.unset);
-        let mut concerned: Vec<_> = keys.map(|key| image.properties.get(key).cloned()).collect();
-        concerned.push(self.visibility().map(|_| image.public.to_string()));
-        concerned.push(self.auto_update.map(|_| image.auto_update.to_string()));
-        concerned.push(self.expires.map(|_| format!("{:?}", image.expires_at)));
-        concerned
+    fn concern(&self, image: &Image) -> Result<Self::Concern, Failure> {
+        let edit = self.edit;
+        let keys = edit.set.iter().map(|(key, _)| key).chain(&edit.unset);
+        let mut concern: Vec<_> = keys.map(|key| image.properties.get(key).cloned()).collect();
+        concern.push(edit.visibility().map(|_| image.public.to_string()));
+        concern.push(edit.auto_update.map(|_| image.auto_update.to_string()));
+        concern.push(edit.expires.map(|_| format!("{:?}", image.expires_at)));
+        Ok(concern)
     }
 }
 
@@ -111,34 +124,23 @@ pub(super) async fn run(client: &Client, format: Format, args: UpdateArgs) -> Re
         edit,
         etag,
     } = args;
-    let now = OffsetDateTime::now_utc();
-    let request = |mut image: Image| {
-        let paths = edit.apply(&mut image, now);
-        UpdateImageRequest {
-            image: Some(image),
-            update_mask: Some(FieldMask { paths }),
-        }
+    let made = Made {
+        edit: &edit,
+        now: OffsetDateTime::now_utc(),
     };
-    let answer = match etag {
-        Some(etag) => {
-            let mut image = reference.get(client).await?;
-            image.etag = etag;
-            client.call(client.images().update_image(request(image))).await?
-        }
-        None => {
-            change::make(
-                client,
-                async || reference.get(client).await,
-                |image| edit.concerns(image),
-                async |image| client.images().update_image(request(image)).await,
-            )
-            .await?
-        }
-    };
+    let answer = update::run(
+        client,
+        etag,
+        &made,
+        async || reference.get(client).await,
+        async |image, update_mask| {
+            let request = UpdateImageRequest { image, update_mask };
+            client.images().update_image(request).await
+        },
+    )
+    .await?;
     let image = answer.image.unwrap_or_default();
-    output::print(format, &ImageRecord::whole(image.clone()), |screen| {
-        show::text(&image, screen)
-    })
+    output::print(format, &image, |screen| show::text(&image, screen))
 }
 
 #[cfg(test)]
@@ -147,11 +149,20 @@ mod tests {
     use time::macros::datetime;
 
     use super::*;
+    use crate::update::Edit as _;
 
     #[derive(clap::Parser)]
     struct Flags {
         #[command(flatten)]
         edit: Edit,
+    }
+
+    const NOW: OffsetDateTime = datetime!(2026-11-22 12:00 UTC);
+
+    /// Makes the change that these flags ask for; which fields it is about.
+    fn apply(flags: &[&str], image: &mut Image) -> Vec<&'static str> {
+        let edit = &edit(flags);
+        Made { edit, now: NOW }.apply(image).unwrap().paths().to_vec()
     }
 
     fn edit(flags: &[&str]) -> Edit {
@@ -161,7 +172,6 @@ mod tests {
 
     #[test]
     fn only_what_was_asked_for_is_in_the_mask() {
-        let now = datetime!(2026-11-22 12:00 UTC);
         let mut image = Image {
             public: true,
             properties: [
@@ -171,17 +181,17 @@ mod tests {
             .into(),
             ..Image::default()
         };
-        assert_eq!(edit(&["--private"]).apply(&mut image, now), ["public"]);
+        assert_eq!(apply(&["--private"], &mut image), ["public"]);
         assert!(!image.public);
-        let paths = edit(&[
+        let flags = [
             "--property",
             "os=Debian",
             "--property",
             "a=b",
             "--unset-property",
             "release",
-        ])
-        .apply(&mut image, now);
+        ];
+        let paths = apply(&flags, &mut image);
         assert_eq!(paths, ["properties"]);
         assert_eq!(
             image.properties,
@@ -192,11 +202,11 @@ mod tests {
             .into()
         );
         assert_eq!(
-            edit(&["--expires", "7d", "--auto-update", "no"]).apply(&mut image, now),
+            apply(&["--expires", "7d", "--auto-update", "no"], &mut image),
             ["auto_update", "expires_at"]
         );
         assert!(image.expires_at.is_some());
-        edit(&["--expires", "never"]).apply(&mut image, now);
+        apply(&["--expires", "never"], &mut image);
         assert_eq!(image.expires_at, None);
         assert!(Flags::try_parse_from(["test"]).is_err(), "nothing to change");
     }
@@ -209,8 +219,9 @@ mod tests {
                 .into(),
             ..Image::default()
         };
-        let edit = edit(&["--property", "os=Debian"]);
-        assert_eq!(edit.concerns(&image("x", "1")), edit.concerns(&image("x", "2")));
-        assert_ne!(edit.concerns(&image("x", "1")), edit.concerns(&image("y", "1")));
+        let edit = &edit(&["--property", "os=Debian"]);
+        let concern = |image| Made { edit, now: NOW }.concern(&image).unwrap();
+        assert_eq!(concern(image("x", "1")), concern(image("x", "2")));
+        assert_ne!(concern(image("x", "1")), concern(image("y", "1")));
     }
 }

@@ -3,7 +3,7 @@
 use rootstock_proto::catalog::v1::RecordImageUseRequest;
 
 use super::Reference;
-use crate::{Failure, client::Client};
+use crate::{client::Client, failure::Failure};
 
 /// Note that an image was used, which keeps a cached one from being dropped
 #[derive(Debug, clap::Args)]

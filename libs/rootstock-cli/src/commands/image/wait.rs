@@ -4,8 +4,8 @@ use rootstock_proto::catalog::v1::{GetImageRequest, Image, ListTransfersRequest,
 use tokio::time::sleep;
 
 use crate::{
-    Failure,
     client::Client,
+    failure::Failure,
     interrupt::or_interrupted,
     transfers::{self, LOOK_AGAIN},
 };

@@ -13,10 +13,8 @@ use rootstock_remote::http::FetchErrorKind;
 use rootstock_simplestreams::lint::{Code, FileClaim, Finding, FingerprintClaim, Report};
 use sha2::{Digest as _, Sha256};
 
-use super::{
-    Failure,
-    source::{Reading, Source, Trouble},
-};
+use super::source::{Reading, Source, Trouble};
+use crate::failure::Failure;
 
 /// Files that are looked at at a time.
 const HEADS: usize = 8;

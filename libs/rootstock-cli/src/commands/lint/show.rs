@@ -3,107 +3,79 @@
 use std::fmt::Write as _;
 
 use rootstock_simplestreams::lint::{Code, Finding, Listed, Report, Severity};
-use serde::Serialize;
 
-use super::{Failure, Format, files::Seen, human};
-use crate::output::{self, Record};
+use super::files::Seen;
+use crate::{
+    failure::Failure,
+    human,
+    output::{self, Format, Record},
+    value::Value,
+};
 
-#[derive(Debug, Serialize)]
-struct LintRecord<'a> {
+/// What was found in a tree.
+struct Found<'a> {
     target: &'a str,
-    findings: Vec<FindingRecord<'a>>,
-    summary: SummaryRecord,
-}
-
-#[derive(Debug, Serialize)]
-struct FindingRecord<'a> {
-    severity: &'static str,
-    code: &'static str,
-    minds: Vec<&'static str>,
-    document: &'a str,
-    product: &'a str,
-    serial: &'a str,
-    item: &'a str,
-    message: String,
-}
-
-#[derive(Debug, Serialize)]
-struct SummaryRecord {
-    incus: ListedRecord,
-    lxd: ListedRecord,
-    files_named: usize,
-    files_found: usize,
-    bytes_read: u64,
-    errors: usize,
-    warnings: usize,
-    infos: usize,
-}
-
-#[derive(Debug, Serialize)]
-struct ListedRecord {
-    containers: usize,
-    virtual_machines: usize,
+    report: &'a Report,
+    seen: &'a Seen,
 }
 
 /// Prints what was found.
 pub(super) fn print(format: Format, target: &str, report: &Report, seen: &Seen) -> Result<(), Failure> {
-    let record = LintRecord {
-        target,
-        findings: report.findings.iter().map(FindingRecord::from).collect(),
-        summary: SummaryRecord {
-            incus: report.incus.into(),
-            lxd: report.lxd.into(),
-            files_named: report.files.len(),
-            files_found: seen.files,
-            bytes_read: seen.bytes,
-            errors: report.count(Severity::Error),
-            warnings: report.count(Severity::Warning),
-            infos: report.count(Severity::Info),
-        },
-    };
     // As CSV there is room for one kind of thing.
     if format == Format::Csv {
-        return output::print_list(format, &record.findings, |_| String::new());
+        return output::print_list(format, &report.findings, |_| String::new());
     }
-    output::print(format, &record, |_| text(report, seen))
+    let found = Found { target, report, seen };
+    output::print(format, &found, |_| text(report, seen))
 }
 
-impl Record for LintRecord<'_> {
+impl Record for Found<'_> {
     const COLUMNS: &'static [&'static str] =
         &["target", "summary.errors", "summary.warnings", "summary.infos"];
+
+    fn value(&self) -> Result<Value, Failure> {
+        let Self { target, report, seen } = self;
+        let listed = |listed: &Listed| {
+            Value::fields([
+                ("containers", listed.containers.into()),
+                ("virtual_machines", listed.virtual_machines.into()),
+            ])
+        };
+        let findings: Result<_, _> = report.findings.iter().map(Record::value).collect();
+        let summary = Value::fields([
+            ("incus", listed(&report.incus)),
+            ("lxd", listed(&report.lxd)),
+            ("files_named", report.files.len().into()),
+            ("files_found", seen.files.into()),
+            ("bytes_read", seen.bytes.into()),
+            ("errors", report.count(Severity::Error).into()),
+            ("warnings", report.count(Severity::Warning).into()),
+            ("infos", report.count(Severity::Info).into()),
+        ]);
+        Ok(Value::fields([
+            ("target", (*target).into()),
+            ("findings", Value::List(findings?)),
+            ("summary", summary),
+        ]))
+    }
 }
 
-impl Record for FindingRecord<'_> {
+impl Record for Finding {
     const COLUMNS: &'static [&'static str] = &[
         "severity", "code", "minds", "document", "product", "serial", "item", "message",
     ];
-}
 
-impl<'a> From<&'a Finding> for FindingRecord<'a> {
-    fn from(finding: &'a Finding) -> Self {
-        Self {
-            severity: finding.code.severity().as_str(),
-            code: finding.code.as_str(),
-            minds: finding.minds.iter().map(|minds| minds.as_str()).collect(),
-            document: &finding.place.document,
-            product: &finding.place.product,
-            serial: &finding.place.serial,
-            item: &finding.place.item,
-            message: finding.message(),
-        }
-    }
-}
-
-impl From<Listed> for ListedRecord {
-    fn from(listed: Listed) -> Self {
-        let Listed {
-            containers,
-            virtual_machines,
-        } = listed;
-        Self {
-            containers,
-            virtual_machines,
-        }
+    fn value(&self) -> Result<Value, Failure> {
+        Ok(Value::fields([
+            ("severity", self.code.severity().as_str().into()),
+            ("code", self.code.as_str().into()),
+            ("minds", self.minds.iter().map(|minds| minds.as_str()).collect()),
+            ("document", self.place.document.as_str().into()),
+            ("product", self.place.product.as_str().into()),
+            ("serial", self.place.serial.as_str().into()),
+            ("item", self.place.item.as_str().into()),
+            ("message", self.message().into()),
+        ]))
     }
 }
 

@@ -18,7 +18,7 @@ use rootstock_simplestreams::{
 };
 use tokio::{fs::File, io::AsyncReadExt as _};
 
-use super::Failure;
+use crate::failure::Failure;
 
 /// What a piece of a file on disk is at most, in bytes.
 const PIECE_BYTES: usize = 256 * 1024;

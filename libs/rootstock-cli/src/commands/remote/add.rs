@@ -4,10 +4,9 @@ use rootstock_proto::catalog::v1::{CreateRemoteRequest, Remote};
 
 use super::fields::Fields;
 use crate::{
-    Failure,
     client::Client,
+    failure::Failure,
     output::{self, Format},
-    record::RemoteRecord,
 };
 
 const EXAMPLES: &str = "\
@@ -59,7 +58,7 @@ pub(super) async fn run(client: &Client, format: Format, args: AddArgs) -> Resul
     let answer = client.call(client.remotes().create_remote(request)).await?;
     let remote = answer.remote.unwrap_or_default();
     let (name, disabled) = (remote.name.clone(), remote.disabled);
-    output::print(format, &RemoteRecord::from(remote), |_| {
+    output::print(format, &remote, |_| {
         if disabled {
             return format!(
                 "added remote {name}; it is left alone until \"rootstock remote enable {name}\"\n"

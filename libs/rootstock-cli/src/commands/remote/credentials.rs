@@ -1,6 +1,6 @@
 //! Credentials of a remote.
 
-use crate::{Failure, secret};
+use crate::{failure::Failure, secret};
 
 /// Where credentials are.
 #[derive(Debug, Clone, clap::Args)]

@@ -10,7 +10,7 @@ use rootstock_model::{Protocol, selection::Rule};
 use rootstock_proto::catalog::v1::{Remote, RemoteMode};
 
 use super::credentials::CredentialArgs;
-use crate::{Failure, input::truth};
+use crate::{failure::Failure, input::truth};
 
 /// Flags about a remote.
 #[derive(Debug, Clone, clap::Args)]

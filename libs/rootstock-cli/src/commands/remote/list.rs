@@ -2,12 +2,12 @@
 
 use rootstock_proto::catalog::v1::{ListRemotesRequest, Remote};
 
+use super::show::mode;
 use crate::{
-    Failure,
-    client::{Client, PAGE_SIZE, all_pages},
+    client::Client,
+    failure::Failure,
     human,
     output::{self, Format, Screen},
-    record::{self, RemoteRecord},
     table::{Column, Table},
 };
 
@@ -17,19 +17,14 @@ use crate::{
 pub(super) struct ListArgs {}
 
 pub(super) async fn run(client: &Client, format: Format, ListArgs {}: ListArgs) -> Result<(), Failure> {
-    let remotes = all_pages(async |page_token| {
-        let request = ListRemotesRequest {
-            page_size: PAGE_SIZE,
-            page_token,
-        };
-        let page = client.remotes().list_remotes(request).await?.into_inner();
-        Ok((page.remotes, page.next_page_token))
-    })
-    .await
-    .map_err(|status| client.failure(&status))?;
+    let request = ListRemotesRequest::default();
+    let remotes = client
+        .list(&request, async |request| {
+            client.remotes().list_remotes(request).await
+        })
+        .await?;
     let text = |screen: Screen| text(&remotes, screen);
-    let records: Vec<_> = remotes.iter().cloned().map(RemoteRecord::from).collect();
-    output::print_list(format, &records, text)
+    output::print_list(format, &remotes, text)
 }
 
 fn text(remotes: &[Remote], screen: Screen) -> String {
@@ -48,7 +43,7 @@ fn text(remotes: &[Remote], screen: Screen) -> String {
         table.row([
             remote.name.clone(),
             remote.url.clone(),
-            record::mode(remote.mode()).to_owned(),
+            mode(remote),
             status.image_count.to_string(),
             human::relative(status.last_success_at.as_ref(), screen.now),
             state(remote.disabled, &status).to_owned(),

@@ -4,9 +4,10 @@ use rootstock_proto::catalog::v1::{Plan, PlanAction, RemoteStatus};
 
 use crate::{
     human::{self, count},
-    left_out, record,
+    left_out,
     table::{Column, Table},
     transfers::Followed,
+    word::Word as _,
 };
 
 /// The steps as a table, what is to be fetched, and what is left out by which rule.
@@ -22,9 +23,9 @@ pub(super) fn text(plan: &Plan, width: Option<u16>) -> String {
         ]);
         for step in &plan.steps {
             table.row([
-                record::action(step.action()).to_owned(),
+                step.action().word(),
                 step.image.clone(),
-                record::image_type(step.r#type()).to_owned(),
+                step.r#type().word(),
                 step.serial.clone(),
                 human::size(step.size_bytes),
             ]);

@@ -3,11 +3,7 @@
 use rootstock_proto::catalog::v1::{GetSyncRunRequest, ListSyncRunPlanRequest, SyncRun, SyncRunState};
 use tokio::time::sleep;
 
-use crate::{
-    Failure,
-    client::{Client, PAGE_SIZE},
-    transfers::LOOK_AGAIN,
-};
+use crate::{client::Client, failure::Failure, pages::PAGE_SIZE, transfers::LOOK_AGAIN};
 
 /// Waits until the run has ended well; `what` it is, for people.
 ///

@@ -10,11 +10,7 @@ use rootstock_proto::catalog::v1::{
 };
 use tokio::time::sleep;
 
-use crate::{
-    Failure,
-    client::{Client, PAGE_SIZE, all_pages},
-    transfers::LOOK_AGAIN,
-};
+use crate::{client::Client, failure::Failure, transfers::LOOK_AGAIN};
 
 /// Waits until no version of the remote waits any more: of the images that the plan fetches, and of
 /// those that wait for an earlier one.
@@ -77,19 +73,13 @@ async fn get(client: &Client, request: &GetImageRequest) -> Result<Image, Failur
 
 async fn queued_images(client: &Client, remote: &str) -> Result<Vec<Image>, Failure> {
     let request = ListImagesRequest {
-        page_size: PAGE_SIZE,
         remote: remote.to_owned(),
         status: Status::Queued.into(),
         ..ListImagesRequest::default()
     };
-    all_pages(async |page_token| {
-        let request = ListImagesRequest {
-            page_token,
-            ..request.clone()
-        };
-        let page = client.images().list_images(request).await?.into_inner();
-        Ok((page.images, page.next_page_token))
-    })
-    .await
-    .map_err(|status| client.failure(&status))
+    client
+        .list(&request, async |request| {
+            client.images().list_images(request).await
+        })
+        .await
 }

@@ -1,19 +1,19 @@
 //! `rootstock remote show`.
 
 use rootstock_proto::catalog::v1::{
-    LeftOut, ListLeftOutRequest, ListTransfersRequest, Remote, Transfer, TransferState,
+    LeftOut, ListLeftOutRequest, ListTransfersRequest, Remote, RemoteMode, Transfer, TransferState,
 };
-use serde::Serialize;
 
 use crate::{
-    Failure,
-    client::{Client, PAGE_SIZE, all_pages},
+    client::Client,
     completion,
+    failure::Failure,
     human::{self, count},
     left_out,
-    output::{self, Format, Lines, Record, Screen},
-    record::{self, LeftOutRecord, RemoteRecord, TransferRecord},
+    output::{self, Format, Lines, Screen},
+    record::RemoteDetails,
     transfers,
+    word::Word as _,
 };
 
 /// Show a remote: how polling goes, what failed, and what was left out and why
@@ -29,30 +29,18 @@ pub(super) struct ShowArgs {
     left_out: bool,
 }
 
-#[derive(Debug, Serialize)]
-struct ShowRecord {
-    #[serde(flatten)]
-    remote: RemoteRecord,
-    failed_transfers: Vec<TransferRecord>,
-    left_out: Vec<LeftOutRecord>,
-}
-
-impl Record for ShowRecord {
-    const COLUMNS: &'static [&'static str] = RemoteRecord::COLUMNS;
-}
-
 pub(super) async fn run(client: &Client, format: Format, args: ShowArgs) -> Result<(), Failure> {
     let remote = super::get(client, &args.name).await?;
     let left_out = left_out_of(client, &args.name).await?;
     let failed = failed_transfers_of(client, &args.name).await?;
-    let record = ShowRecord {
-        remote: remote.clone().into(),
-        failed_transfers: failed.iter().cloned().map(TransferRecord::from).collect(),
-        left_out: left_out.iter().cloned().map(LeftOutRecord::from).collect(),
+    let record = RemoteDetails {
+        remote: &remote,
+        failed: &failed,
+        left_out: &left_out,
     };
     // As CSV there is room for one kind of thing: the remote, or what it left out.
     if args.left_out && matches!(format, Format::Table | Format::Csv) {
-        return output::print_list(format, &record.left_out, |screen| {
+        return output::print_list(format, &left_out, |screen| {
             left_out::table(&left_out, screen.width)
         });
     }
@@ -61,17 +49,24 @@ pub(super) async fn run(client: &Client, format: Format, args: ShowArgs) -> Resu
     })
 }
 
+/// How its images come in; a remote of which nothing is said is mirrored.
+pub(super) fn mode(remote: &Remote) -> String {
+    match remote.mode() {
+        RemoteMode::Unspecified => RemoteMode::Mirror.word(),
+        mode => mode.word(),
+    }
+}
+
 async fn left_out_of(client: &Client, remote: &str) -> Result<Vec<LeftOut>, Failure> {
-    let pages = all_pages(async |page_token| {
-        let request = ListLeftOutRequest {
-            remote: remote.to_owned(),
-            page_size: PAGE_SIZE,
-            page_token,
-        };
-        let page = client.remotes().list_left_out(request).await?.into_inner();
-        Ok((page.left_out, page.next_page_token))
-    });
-    pages.await.map_err(|status| client.failure(&status))
+    let request = ListLeftOutRequest {
+        remote: remote.to_owned(),
+        ..ListLeftOutRequest::default()
+    };
+    client
+        .list(&request, async |request| {
+            client.remotes().list_left_out(request).await
+        })
+        .await
 }
 
 async fn failed_transfers_of(client: &Client, remote: &str) -> Result<Vec<Transfer>, Failure> {
@@ -90,7 +85,7 @@ fn text(remote: &Remote, failed: &[Transfer], left_out: &[LeftOut], screen: Scre
     let status = remote.status.clone().unwrap_or_default();
     let mut lines = Lines::default();
     lines.add("name", &remote.name).add("url", &remote.url);
-    lines.add("mode", record::mode(remote.mode()));
+    lines.add("mode", mode(remote));
     if remote.disabled {
         lines.add(
             "disabled",

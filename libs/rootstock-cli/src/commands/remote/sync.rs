@@ -4,12 +4,12 @@ use rootstock_proto::catalog::v1::{ListTransfersRequest, SyncRemoteRequest, Sync
 
 use super::{plan, run::finished, settled};
 use crate::{
-    Failure,
     client::Client,
     completion,
+    failure::Failure,
     interrupt::or_interrupted,
     output::{self, Format},
-    record::{SyncRunRecord, TransferRecord},
+    record::Synced,
     transfers,
 };
 
@@ -52,12 +52,10 @@ pub(super) async fn run(client: &Client, format: Format, args: SyncArgs) -> Resu
     if args.plan {
         let run = or_interrupted(finished(client, "sync", run), "the plan was not waited for").await?;
         let plan = run.plan.clone().unwrap_or_default();
-        return output::print(format, &SyncRunRecord::from(run), |screen| {
-            plan::text(&plan, screen.width)
-        });
+        return output::print(format, &run, |screen| plan::text(&plan, screen.width));
     }
     if !args.wait {
-        return output::print(format, &SyncRunRecord::from(run), |_| {
+        return output::print(format, &run, |_| {
             format!(
                 "polling {name}; \"rootstock remote show {name}\" tells how it goes (--wait waits for it)\n"
             )
@@ -78,8 +76,7 @@ async fn wait(client: &Client, format: Format, name: &str, run: SyncRun) -> Resu
     };
     let followed = transfers::follow(client, &request).await?;
     let failed = &followed.failed;
-    let mut record = SyncRunRecord::from(run);
-    record.failed_transfers = Some(failed.iter().cloned().map(TransferRecord::from).collect());
+    let record = Synced { run: &run, failed };
     if !failed.is_empty() {
         output::print(format, &record, |_| String::new())?;
         return Err(transfers::failure(

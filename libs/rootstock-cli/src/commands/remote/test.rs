@@ -4,12 +4,11 @@ use rootstock_proto::catalog::v1::{Remote, TestRemoteRequest};
 
 use super::{fields::Fields, plan, run::finished};
 use crate::{
-    Failure,
     client::Client,
     completion,
+    failure::Failure,
     interrupt::or_interrupted,
     output::{self, Format},
-    record::SyncRunRecord,
 };
 
 const EXAMPLES: &str = "\
@@ -51,7 +50,7 @@ pub(super) async fn run(client: &Client, format: Format, args: TestArgs) -> Resu
     let waited = finished(client, "test", answer.run.unwrap_or_default());
     let run = or_interrupted(waited, "the test was not waited for").await?;
     let plan = run.plan.clone().unwrap_or_default();
-    output::print(format, &SyncRunRecord::from(run), |screen| {
+    output::print(format, &run, |screen| {
         format!(
             "{name} answers; a sync would do this:\n{}",
             plan::text(&plan, screen.width)

@@ -1,15 +1,14 @@
 //! `rootstock remote update`, `enable` and `disable`.
 
-use prost_types::FieldMask;
 use rootstock_proto::catalog::v1::{Remote, UpdateRemoteRequest};
 
 use super::{fields::Fields, get};
 use crate::{
-    Failure, change,
     client::Client,
     completion,
+    failure::Failure,
     output::{self, Format},
-    record::RemoteRecord,
+    update::{self, NewValues},
 };
 
 const EXAMPLES: &str = "\
@@ -72,53 +71,23 @@ pub(super) struct DisableArgs {
 }
 
 impl Field {
-    fn clear(self, remote: &mut Remote) -> &'static str {
+    /// Its path in the contract.
+    fn path(self) -> &'static str {
         match self {
-            Self::Include => {
-                remote.include.clear();
-                "include"
-            }
-            Self::Exclude => {
-                remote.exclude.clear();
-                "exclude"
-            }
-            Self::RootPreference => {
-                remote.root_preference.clear();
-                "root_preference"
-            }
-            Self::KeepVersions => {
-                remote.keep_versions = 0;
-                "keep_versions"
-            }
-            Self::UpdateInterval => {
-                remote.update_interval = None;
-                "update_interval"
-            }
-            Self::VersionConstraint => {
-                remote.version_constraint.clear();
-                "version_constraint"
-            }
-            Self::Ca => {
-                remote.ca_pem.clear();
-                "ca_pem"
-            }
-            Self::Auth => {
-                remote.auth.clear();
-                "auth"
-            }
+            Self::Include => "include",
+            Self::Exclude => "exclude",
+            Self::RootPreference => "root_preference",
+            Self::KeepVersions => "keep_versions",
+            Self::UpdateInterval => "update_interval",
+            Self::VersionConstraint => "version_constraint",
+            Self::Ca => "ca_pem",
+            Self::Auth => "auth",
         }
     }
 }
 
-/// New values, and the fields that have them.
-#[derive(Debug, Clone, Default)]
-struct Edit {
-    to: Remote,
-    paths: Vec<&'static str>,
-}
-
 impl UpdateArgs {
-    fn edit(&self) -> Result<Edit, Failure> {
+    fn edit(&self) -> Result<NewValues<Remote>, Failure> {
         let mut to = Remote::default();
         let mut paths = self.fields.apply(&mut to)?;
         if let Some(url) = &self.url {
@@ -126,7 +95,7 @@ impl UpdateArgs {
             paths.push("url");
         }
         for field in &self.unset {
-            let path = field.clear(&mut Remote::default());
+            let path = field.path();
             if paths.contains(&path) {
                 return Err(Failure::usage(format!("{path} cannot be set and unset at once")));
             }
@@ -137,42 +106,7 @@ impl UpdateArgs {
                 "nothing to change: \"rootstock remote update --help\" lists what can be",
             ));
         }
-        Ok(Edit { to, paths })
-    }
-}
-
-impl Edit {
-    /// The remote with the new values.
-    fn apply(&self, remote: &mut Remote) {
-        let to = self.to.clone();
-        for path in &self.paths {
-            match *path {
-                "url" => remote.url.clone_from(&to.url),
-                "mode" => remote.mode = to.mode,
-                "include" => remote.include.clone_from(&to.include),
-                "exclude" => remote.exclude.clone_from(&to.exclude),
-                "root_preference" => remote.root_preference.clone_from(&to.root_preference),
-                "keep_versions" => remote.keep_versions = to.keep_versions,
-                "update_interval" => remote.update_interval = to.update_interval,
-                "version_constraint" => remote.version_constraint.clone_from(&to.version_constraint),
-                "ca_pem" => remote.ca_pem.clone_from(&to.ca_pem),
-                "insecure" => remote.insecure = to.insecure,
-                "auth" => remote.auth.clone_from(&to.auth),
-                "disabled" => remote.disabled = to.disabled,
-                _ => {}
-            }
-        }
-    }
-
-    /// The remote with nothing but the fields that are to be changed.
-    fn concerns(&self, remote: &Remote) -> Remote {
-        let of = Edit {
-            to: remote.clone(),
-            paths: self.paths.clone(),
-        };
-        let mut concerned = Remote::default();
-        of.apply(&mut concerned);
-        concerned
+        NewValues::new(to, paths)
     }
 }
 
@@ -182,62 +116,42 @@ pub(super) async fn run(client: &Client, format: Format, args: UpdateArgs) -> Re
 }
 
 pub(super) async fn enable(client: &Client, format: Format, args: EnableArgs) -> Result<(), Failure> {
-    change(client, format, &args.name, &disabled(false), None, "enabled").await
+    change(client, format, &args.name, &disabled(false)?, None, "enabled").await
 }
 
 pub(super) async fn disable(client: &Client, format: Format, args: DisableArgs) -> Result<(), Failure> {
-    change(client, format, &args.name, &disabled(true), None, "disabled").await
+    change(client, format, &args.name, &disabled(true)?, None, "disabled").await
 }
 
-fn disabled(disabled: bool) -> Edit {
-    Edit {
-        to: Remote {
-            disabled,
-            ..Remote::default()
-        },
-        paths: vec!["disabled"],
-    }
+fn disabled(disabled: bool) -> Result<NewValues<Remote>, Failure> {
+    let to = Remote {
+        disabled,
+        ..Remote::default()
+    };
+    NewValues::new(to, ["disabled"])
 }
 
 async fn change(
     client: &Client,
     format: Format,
     name: &str,
-    edit: &Edit,
+    edit: &NewValues<Remote>,
     etag: Option<String>,
     done: &str,
 ) -> Result<(), Failure> {
-    let request = |mut remote: Remote| {
-        edit.apply(&mut remote);
-        UpdateRemoteRequest {
-            remote: Some(remote),
-            update_mask: Some(FieldMask {
-                paths: edit.paths.iter().map(|path| (*path).to_owned()).collect(),
-            }),
-        }
-    };
-    let answer = match etag {
-        Some(etag) => {
-            let request = request(Remote {
-                etag,
-                ..get(client, name).await?
-            });
-            client.call(client.remotes().update_remote(request)).await?
-        }
-        None => {
-            change::make(
-                client,
-                async || get(client, name).await,
-                |remote| edit.concerns(remote),
-                async |remote| client.remotes().update_remote(request(remote)).await,
-            )
-            .await?
-        }
-    };
+    let answer = update::run(
+        client,
+        etag,
+        edit,
+        async || get(client, name).await,
+        async |remote, update_mask| {
+            let request = UpdateRemoteRequest { remote, update_mask };
+            client.remotes().update_remote(request).await
+        },
+    )
+    .await?;
     let remote = answer.remote.unwrap_or_default();
-    output::print(format, &RemoteRecord::from(remote), |_| {
-        format!("{done} remote {name}\n")
-    })
+    output::print(format, &remote, |_| format!("{done} remote {name}\n"))
 }
 
 #[cfg(test)]
@@ -245,6 +159,7 @@ mod tests {
     use clap::Parser as _;
 
     use super::*;
+    use crate::update::Edit as _;
 
     #[derive(clap::Parser)]
     struct Flags {
@@ -252,7 +167,7 @@ mod tests {
         args: UpdateArgs,
     }
 
-    fn edit(flags: &[&str]) -> Result<Edit, Failure> {
+    fn edit(flags: &[&str]) -> Result<NewValues<Remote>, Failure> {
         let words = ["test", "lab"].iter().chain(flags);
         Flags::parse_from(words).args.edit()
     }
@@ -268,12 +183,12 @@ mod tests {
             ..Remote::default()
         };
         let edit = edit(&["--url", "https://new", "--unset", "include"]).unwrap();
-        let concerned = edit.concerns(&remote);
+        let concerned = edit.concern(&remote).unwrap();
         assert_eq!(
             (concerned.url.as_str(), concerned.keep_versions),
             ("https://old", 0)
         );
-        edit.apply(&mut remote);
+        edit.apply(&mut remote).unwrap();
         assert_eq!(remote.url, "https://new");
         assert!(remote.include.is_empty() && remote.disabled);
         assert_eq!(remote.keep_versions, 3);
@@ -302,7 +217,7 @@ mod tests {
         ])
         .unwrap();
         let mut remote = Remote::default();
-        said.apply(&mut remote);
+        said.apply(&mut remote).unwrap();
         assert_eq!(remote, said.to);
         for unset in [
             "include",
@@ -311,11 +226,12 @@ mod tests {
             "keep-versions",
             "update-interval",
         ] {
-            edit(&["--unset", unset]).unwrap().apply(&mut remote);
+            edit(&["--unset", unset]).unwrap().apply(&mut remote).unwrap();
         }
         edit(&["--unset", "version-constraint,ca,auth"])
             .unwrap()
-            .apply(&mut remote);
+            .apply(&mut remote)
+            .unwrap();
         assert_eq!(
             remote,
             Remote {

@@ -4,10 +4,10 @@ use rootstock_proto::catalog::v1::{CreateWebhookRequest, Webhook};
 
 use super::fields::Fields;
 use crate::{
-    Failure,
     client::Client,
+    failure::Failure,
     output::{self, Format},
-    record::{NewWebhookRecord, WebhookRecord},
+    record::NewWebhook,
 };
 
 /// Add a receiver of changes
@@ -48,16 +48,14 @@ pub(super) async fn run(client: &Client, format: Format, args: AddArgs) -> Resul
         from_revision: args.from_revision.unwrap_or_default(),
     };
     let answer = client.call(client.webhooks().create_webhook(request)).await?;
-    let webhook = answer.webhook.unwrap_or_default();
-    let (name, secret) = (webhook.name.clone(), answer.secret);
-    let record = NewWebhookRecord {
-        webhook: WebhookRecord::from(webhook),
-        secret: secret.clone(),
-    };
-    output::print(format, &record, |_| {
+    let name = answer.webhook.as_ref().map_or("", |webhook| &webhook.name);
+    output::print(format, &NewWebhook(&answer), |_| {
         let mut text = format!("added webhook {name}; \"rootstock webhook test {name}\" sends a ping\n");
-        if !secret.is_empty() {
-            text += &format!("events are signed with this secret, which is not shown again: {secret}\n");
+        if !answer.secret.is_empty() {
+            text += &format!(
+                "events are signed with this secret, which is not shown again: {}\n",
+                answer.secret
+            );
         }
         text
     })

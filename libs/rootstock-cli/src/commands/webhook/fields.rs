@@ -4,7 +4,7 @@ use std::{fs, path::PathBuf};
 
 use rootstock_proto::catalog::v1::Webhook;
 
-use crate::{Failure, input::ChangeKinds, secret::SecretArgs};
+use crate::{failure::Failure, input::ChangeKinds, secret::SecretArgs};
 
 /// Flags about a webhook.
 #[derive(Debug, Clone, clap::Args)]

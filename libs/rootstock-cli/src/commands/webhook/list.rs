@@ -4,11 +4,10 @@ use rootstock_proto::catalog::v1::{ListWebhooksRequest, Webhook};
 
 use super::{kinds, state};
 use crate::{
-    Failure,
-    client::{Client, PAGE_SIZE, all_pages},
+    client::Client,
+    failure::Failure,
     human,
     output::{self, Format, Screen},
-    record::WebhookRecord,
     table::{Column, Table},
 };
 
@@ -18,18 +17,13 @@ use crate::{
 pub(super) struct ListArgs {}
 
 pub(super) async fn run(client: &Client, format: Format, ListArgs {}: ListArgs) -> Result<(), Failure> {
-    let webhooks = all_pages(async |page_token| {
-        let request = ListWebhooksRequest {
-            page_size: PAGE_SIZE,
-            page_token,
-        };
-        let page = client.webhooks().list_webhooks(request).await?.into_inner();
-        Ok((page.webhooks, page.next_page_token))
-    })
-    .await
-    .map_err(|status| client.failure(&status))?;
-    let records: Vec<_> = webhooks.iter().cloned().map(WebhookRecord::from).collect();
-    output::print_list(format, &records, |screen| table(&webhooks, screen))
+    let request = ListWebhooksRequest::default();
+    let webhooks = client
+        .list(&request, async |request| {
+            client.webhooks().list_webhooks(request).await
+        })
+        .await?;
+    output::print_list(format, &webhooks, |screen| table(&webhooks, screen))
 }
 
 fn table(webhooks: &[Webhook], screen: Screen) -> String {

@@ -4,12 +4,11 @@ use rootstock_proto::catalog::v1::CreateAliasRequest;
 
 use super::follows;
 use crate::{
-    Failure,
     client::Client,
     completion,
+    failure::Failure,
     input::TypeArgs,
     output::{self, Format},
-    record::AliasRecord,
 };
 
 /// Make an alias
@@ -51,7 +50,7 @@ pub(super) async fn run(client: &Client, format: Format, args: CreateArgs) -> Re
     };
     let answer = client.call(client.aliases().create_alias(request)).await?;
     let alias = answer.alias.unwrap_or_default();
-    output::print(format, &AliasRecord::from(alias.clone()), |_| {
+    output::print(format, &alias, |_| {
         format!(
             "alias {} points to {} (version: {})\n",
             alias.name,

@@ -4,13 +4,13 @@ use rootstock_proto::catalog::v1::{Alias, ImageType, ListAliasesRequest};
 
 use super::follows;
 use crate::{
-    Failure,
-    client::{Client, PAGE_SIZE, all_pages},
+    client::Client,
     commands::image,
     completion,
+    failure::Failure,
     output::{self, Format},
-    record::{self, AliasRecord},
     table::{Column, Table},
+    word::Word as _,
 };
 
 /// List aliases
@@ -31,23 +31,16 @@ pub(super) async fn run(client: &Client, format: Format, args: ListArgs) -> Resu
         None => String::new(),
     };
     let request = ListAliasesRequest {
-        page_size: PAGE_SIZE,
-        page_token: String::new(),
         image_id,
         name: args.pattern.unwrap_or_default(),
+        ..ListAliasesRequest::default()
     };
-    let aliases = all_pages(async |page_token| {
-        let request = ListAliasesRequest {
-            page_token,
-            ..request.clone()
-        };
-        let page = client.aliases().list_aliases(request).await?.into_inner();
-        Ok((page.aliases, page.next_page_token))
-    })
-    .await
-    .map_err(|status| client.failure(&status))?;
-    let records: Vec<_> = aliases.iter().cloned().map(AliasRecord::from).collect();
-    output::print_list(format, &records, |screen| table(&aliases, screen.width))
+    let aliases = client
+        .list(&request, async |request| {
+            client.aliases().list_aliases(request).await
+        })
+        .await?;
+    output::print_list(format, &aliases, |screen| table(&aliases, screen.width))
 }
 
 fn table(aliases: &[Alias], width: Option<u16>) -> String {
@@ -65,7 +58,7 @@ fn table(aliases: &[Alias], width: Option<u16>) -> String {
             alias.name.clone(),
             alias.image_id.clone(),
             follows(alias),
-            record::image_type(alias.r#type()).to_owned(),
+            alias.r#type().word(),
             alias.architecture.clone(),
             alias.description.clone(),
             alias.synced.to_string(),

@@ -1,16 +1,15 @@
 //! `rootstock image alias update`.
 
-use prost_types::FieldMask;
 use rootstock_proto::catalog::v1::{Alias, UpdateAliasRequest};
 
 use super::{AliasReference, text};
 use crate::{
-    Failure, change,
     client::Client,
     commands::image,
     completion,
+    failure::Failure,
     output::{self, Format},
-    record::AliasRecord,
+    update::{self, NewValues},
 };
 
 /// Point an alias elsewhere, pin it to a version, or describe it
@@ -50,29 +49,25 @@ struct Edit {
 }
 
 impl Edit {
-    fn apply(&self, alias: &mut Alias, image_id: Option<&str>) -> Vec<String> {
+    /// The new values, of which `image_id` is the image's.
+    fn values(&self, image_id: Option<String>) -> Result<NewValues<Alias>, Failure> {
         let mut paths = Vec::new();
-        if let Some(image_id) = image_id {
-            alias.image_id = image_id.to_owned();
+        if image_id.is_some() {
             paths.push("image_id");
         }
         if self.number.is_some() || self.newest {
-            alias.version = self.number;
             paths.push("version");
         }
-        if let Some(description) = &self.description {
-            alias.description.clone_from(description);
+        if self.description.is_some() {
             paths.push("description");
         }
-        paths.into_iter().map(str::to_owned).collect()
-    }
-
-    fn concerns(&self, alias: &Alias) -> (Option<String>, Option<Option<i32>>, Option<String>) {
-        (
-            self.image.as_ref().map(|_| alias.image_id.clone()),
-            (self.number.is_some() || self.newest).then_some(alias.version),
-            self.description.as_ref().map(|_| alias.description.clone()),
-        )
+        let to = Alias {
+            image_id: image_id.unwrap_or_default(),
+            version: self.number,
+            description: self.description.clone().unwrap_or_default(),
+            ..Alias::default()
+        };
+        NewValues::new(to, paths)
     }
 }
 
@@ -82,40 +77,32 @@ pub(super) async fn run(client: &Client, format: Format, args: UpdateArgs) -> Re
         edit,
         etag,
     } = args;
-    let alias = reference.get(client).await?;
     let image_id = match &edit.image {
-        Some(image) => Some(image::get(client, image, alias.r#type()).await?.id),
+        Some(image) => {
+            let alias = reference.get(client).await?;
+            Some(image::get(client, image, alias.r#type()).await?.id)
+        }
         None => None,
     };
-    let request = |mut alias: Alias| {
-        let paths = edit.apply(&mut alias, image_id.as_deref());
-        UpdateAliasRequest {
-            alias: Some(alias),
-            update_mask: Some(FieldMask { paths }),
-        }
-    };
-    let answer = match etag {
-        Some(etag) => {
-            let request = request(Alias { etag, ..alias });
-            client.call(client.aliases().update_alias(request)).await?
-        }
-        None => {
-            change::make(
-                client,
-                async || reference.get(client).await,
-                |alias| edit.concerns(alias),
-                async |alias| client.aliases().update_alias(request(alias)).await,
-            )
-            .await?
-        }
-    };
+    let answer = update::run(
+        client,
+        etag,
+        &edit.values(image_id)?,
+        async || reference.get(client).await,
+        async |alias, update_mask| {
+            let request = UpdateAliasRequest { alias, update_mask };
+            client.aliases().update_alias(request).await
+        },
+    )
+    .await?;
     let alias = answer.alias.unwrap_or_default();
-    output::print(format, &AliasRecord::from(alias.clone()), |_| text(&alias))
+    output::print(format, &alias, |_| text(&alias))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::update::Edit as _;
 
     #[test]
     fn only_what_was_asked_for_changes() {
@@ -131,10 +118,18 @@ mod tests {
             description: "old".into(),
             ..Alias::default()
         };
-        assert_eq!(edit.concerns(&alias), (None, Some(Some(3)), Some("old".into())));
-        assert_eq!(edit.apply(&mut alias, None), ["version", "description"]);
+        let values = edit.values(None).unwrap();
+        let expected = Alias {
+            version: Some(3),
+            description: "old".into(),
+            ..Alias::default()
+        };
+        assert_eq!(values.concern(&alias).unwrap(), expected);
+        let mask = values.apply(&mut alias).unwrap();
+        assert_eq!(mask.paths(), ["version", "description"]);
         assert_eq!((alias.version, alias.description.as_str()), (None, ""));
-        assert_eq!(edit.apply(&mut alias, Some("b"))[0], "image_id");
+        let moved = edit.values(Some("b".into())).unwrap().apply(&mut alias).unwrap();
+        assert_eq!(moved.paths()[0], "image_id");
         assert_eq!(alias.image_id, "b");
     }
 }

@@ -12,8 +12,8 @@ use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 use tokio::task::spawn_blocking;
 
-use super::About;
-use crate::Failure;
+use super::about::About;
+use crate::failure::Failure;
 
 /// What was found out before anything was sent.
 #[derive(Debug)]
@@ -258,7 +258,7 @@ mod tests {
             let second = second.map(|path: &std::path::PathBuf| path.as_path());
             let failure = prepare(first, second, &about(os)).await.expect_err(says);
             assert!(failure.to_string().contains(says), "{says}: {failure}");
-            assert_eq!(failure.kind(), crate::Kind::Usage, "{says}");
+            assert_eq!(failure.kind(), crate::failure::Kind::Usage, "{says}");
         }
     }
 }

@@ -20,7 +20,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, Streaming};
 
 use super::files::{LocalFile, Source};
-use crate::{Failure, bar::Bar, client::Client};
+use crate::{bar::Bar, client::Client, failure::Failure};
 
 const CHUNK_BYTES: usize = 1 << 20;
 /// How long a server is tried that takes nothing.

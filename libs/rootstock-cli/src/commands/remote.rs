@@ -12,7 +12,7 @@ mod sync;
 mod test;
 mod update;
 
-use rootstock_proto::catalog::v1::{DeleteRemoteRequest, GetRemoteRequest, Remote};
+use rootstock_proto::catalog::v1::DeleteRemoteRequest;
 
 use crate::{
     client::{Client, ClientArgs},
@@ -89,16 +89,4 @@ async fn remove(client: &Client, RemoveArgs { name }: RemoveArgs) -> Result<(), 
     client.call(client.remotes().delete_remote(request)).await?;
     output::note(&format!("removed remote {name}; its stored images stay"));
     Ok(())
-}
-
-/// A remote, with its status.
-///
-/// # Errors
-/// The server's.
-async fn get(client: &Client, name: &str) -> Result<Remote, Failure> {
-    let request = GetRemoteRequest {
-        name: name.to_owned(),
-    };
-    let answer = client.call(client.remotes().get_remote(request)).await?;
-    Ok(answer.remote.unwrap_or_default())
 }

@@ -4,7 +4,7 @@ use rootstock_proto::catalog::v1::{ImageType, ListTransfersRequest, Transfer};
 
 use crate::{
     client::{Client, ClientArgs},
-    commands::image,
+    commands::image::reference,
     completion,
     failure::Failure,
     human,
@@ -53,7 +53,7 @@ impl TransferArgs {
 
 async fn list(client: &Client, format: Format, args: ListArgs) -> Result<(), Failure> {
     let image_id = match args.image {
-        Some(name) => image::get(client, &name, ImageType::Unspecified).await?.id,
+        Some(name) => reference::get(client, &name, ImageType::Unspecified).await?.id,
         None => String::new(),
     };
     let request = ListTransfersRequest {

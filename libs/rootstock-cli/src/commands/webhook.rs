@@ -3,19 +3,16 @@
 mod add;
 mod fields;
 mod list;
+mod show;
 mod update;
 
-use rootstock_proto::catalog::v1::{
-    DeleteWebhookRequest, GetWebhookRequest, TestWebhookRequest, Webhook, WebhookStatus,
-};
+use rootstock_proto::catalog::v1::{DeleteWebhookRequest, TestWebhookRequest};
 
 use crate::{
     client::{Client, ClientArgs},
     completion,
     failure::Failure,
-    human,
-    output::{self, Format, Lines, Screen},
-    word::Word,
+    output::{self, Format},
 };
 
 const EXAMPLES: &str = "\
@@ -37,19 +34,10 @@ pub(crate) struct WebhookArgs {
 enum WebhookCommand {
     Add(add::AddArgs),
     List(list::ListArgs),
-    Show(ShowArgs),
+    Show(show::ShowArgs),
     Update(update::UpdateArgs),
     Remove(RemoveArgs),
     Test(TestArgs),
-}
-
-/// Show a webhook: what it is sent, and how delivery goes
-#[derive(Debug, clap::Args)]
-#[command(visible_alias = "info")]
-struct ShowArgs {
-    /// Name of the webhook
-    #[arg(add = completion::webhooks())]
-    name: String,
 }
 
 /// Send nothing more to a receiver
@@ -81,17 +69,12 @@ impl WebhookArgs {
         match self.command {
             WebhookCommand::Add(args) => add::run(&client, format, args).await,
             WebhookCommand::List(args) => list::run(&client, format, args).await,
-            WebhookCommand::Show(args) => show(&client, format, args).await,
+            WebhookCommand::Show(args) => show::run(&client, format, args).await,
             WebhookCommand::Update(args) => update::run(&client, format, args).await,
             WebhookCommand::Remove(args) => remove(&client, args).await,
             WebhookCommand::Test(args) => test(&client, format, args).await,
         }
     }
-}
-
-async fn show(client: &Client, format: Format, args: ShowArgs) -> Result<(), Failure> {
-    let webhook = get(client, &args.name).await?;
-    output::print(format, &webhook, |screen| text(&webhook, screen))
 }
 
 async fn remove(client: &Client, RemoveArgs { name }: RemoveArgs) -> Result<(), Failure> {
@@ -108,65 +91,4 @@ async fn test(client: &Client, format: Format, TestArgs { name }: TestArgs) -> R
     output::print(format, &webhook, |_| {
         format!("a ping is on its way; \"rootstock webhook show {name}\" tells how it went\n")
     })
-}
-
-async fn get(client: &Client, name: &str) -> Result<Webhook, Failure> {
-    let request = GetWebhookRequest {
-        name: name.to_owned(),
-    };
-    let answer = client.call(client.webhooks().get_webhook(request)).await?;
-    Ok(answer.webhook.unwrap_or_default())
-}
-
-fn text(webhook: &Webhook, screen: Screen) -> String {
-    let status = webhook.status.clone().unwrap_or_default();
-    let mut lines = Lines::default();
-    lines
-        .add("name", &webhook.name)
-        .add("url", &webhook.url)
-        .add("kinds", kinds(webhook))
-        .add("names", &webhook.name_glob)
-        .add("state", state(webhook.disabled, &status))
-        .add("delivered up to revision", status.delivered_revision.to_string())
-        .add(
-            "last success",
-            human::relative(status.last_success_at.as_ref(), screen.now),
-        )
-        .add("last error", &status.last_error);
-    if status.failed_attempts > 0 {
-        lines
-            .add("failed attempts", status.failed_attempts.to_string())
-            .add(
-                "next attempt",
-                human::relative(status.next_attempt_at.as_ref(), screen.now),
-            );
-    }
-    if status.ping_pending {
-        lines.add("ping", "waits to be sent");
-    }
-    lines
-        .add("added", human::minute(webhook.created_at.as_ref()))
-        .add("etag", &webhook.etag);
-    lines.render()
-}
-
-/// Which kinds of changes it is sent.
-fn kinds(webhook: &Webhook) -> String {
-    let kinds: Vec<_> = webhook.kinds().map(Word::word).collect();
-    if kinds.is_empty() {
-        "all".to_owned()
-    } else {
-        kinds.join(", ")
-    }
-}
-
-/// The first thing an operator wants to know.
-fn state(disabled: bool, status: &WebhookStatus) -> &'static str {
-    if disabled {
-        "disabled"
-    } else if status.last_error.is_empty() {
-        "ok"
-    } else {
-        "failing"
-    }
 }

@@ -2,10 +2,10 @@
 
 use rootstock_proto::catalog::v1::{Application, ImageType, ListApplicationsRequest};
 
-use super::image;
+use super::show::image;
 use crate::{
     client::Client,
-    commands::image as images,
+    commands::image::reference,
     completion,
     failure::Failure,
     human,
@@ -25,7 +25,7 @@ pub(super) struct ListArgs {
 
 pub(super) async fn run(client: &Client, format: Format, args: ListArgs) -> Result<(), Failure> {
     let image_id = match args.image {
-        Some(name) => images::get(client, &name, ImageType::Unspecified).await?.id,
+        Some(name) => reference::get(client, &name, ImageType::Unspecified).await?.id,
         None => String::new(),
     };
     let request = ListApplicationsRequest {

@@ -5,7 +5,7 @@ use rootstock_proto::{
     update::Mask,
 };
 
-use super::{get, print};
+use super::show::{get, print};
 use crate::{
     client::Client,
     completion,

@@ -2,17 +2,16 @@
 
 mod create;
 mod list;
+mod show;
 mod update;
 
-use rootstock_proto::catalog::v1::{Alias, DeleteAliasRequest, GetAliasRequest, RenameAliasRequest};
+use rootstock_proto::catalog::v1::{DeleteAliasRequest, RenameAliasRequest};
 
+use self::show::AliasReference;
 use crate::{
     client::Client,
-    completion,
     failure::Failure,
-    input::TypeArgs,
-    output::{self, Format, Lines},
-    word::Word as _,
+    output::{self, Format},
 };
 
 const EXAMPLES: &str = "\
@@ -34,18 +33,10 @@ pub(super) struct AliasArgs {
 enum AliasCommand {
     Create(create::CreateArgs),
     List(list::ListArgs),
-    Show(ShowArgs),
+    Show(show::ShowArgs),
     Update(update::UpdateArgs),
     Rename(RenameArgs),
     Delete(DeleteArgs),
-}
-
-/// Show an alias
-#[derive(Debug, clap::Args)]
-#[command(visible_alias = "info")]
-struct ShowArgs {
-    #[command(flatten)]
-    reference: AliasReference,
 }
 
 /// Give an alias another name
@@ -67,33 +58,6 @@ struct DeleteArgs {
     reference: AliasReference,
 }
 
-/// An alias as users name it.
-#[derive(Debug, Clone, clap::Args)]
-struct AliasReference {
-    /// Its name
-    #[arg(value_name = "ALIAS", add = completion::aliases())]
-    name: String,
-
-    #[command(flatten)]
-    image_type: TypeArgs,
-
-    /// The architecture, where the name is there for several: x86_64, amd64, …
-    #[arg(long, visible_alias = "arch", value_name = "ARCH")]
-    architecture: Option<String>,
-}
-
-impl AliasReference {
-    async fn get(&self, client: &Client) -> Result<Alias, Failure> {
-        let request = GetAliasRequest {
-            name: self.name.clone(),
-            r#type: self.image_type.wire().into(),
-            architecture: self.architecture.clone().unwrap_or_default(),
-        };
-        let answer = client.call(client.aliases().get_alias(request)).await?;
-        Ok(answer.alias.unwrap_or_default())
-    }
-}
-
 impl AliasArgs {
     /// Runs the command.
     ///
@@ -103,17 +67,12 @@ impl AliasArgs {
         match self.command {
             AliasCommand::Create(args) => create::run(client, format, args).await,
             AliasCommand::List(args) => list::run(client, format, args).await,
-            AliasCommand::Show(args) => show(client, format, args).await,
+            AliasCommand::Show(args) => show::run(client, format, args).await,
             AliasCommand::Update(args) => update::run(client, format, args).await,
             AliasCommand::Rename(args) => rename(client, format, args).await,
             AliasCommand::Delete(args) => delete(client, args).await,
         }
     }
-}
-
-async fn show(client: &Client, format: Format, args: ShowArgs) -> Result<(), Failure> {
-    let alias = args.reference.get(client).await?;
-    output::print(format, &alias, |_| text(&alias))
 }
 
 async fn rename(client: &Client, format: Format, args: RenameArgs) -> Result<(), Failure> {
@@ -138,27 +97,4 @@ async fn delete(client: &Client, args: DeleteArgs) -> Result<(), Failure> {
     client.call(client.aliases().delete_alias(request)).await?;
     output::note(&format!("deleted alias {}; its image stays", args.reference.name));
     Ok(())
-}
-
-/// An alias for people.
-fn text(alias: &Alias) -> String {
-    let mut lines = Lines::default();
-    lines
-        .add("name", &alias.name)
-        .add("type", alias.r#type().word())
-        .add("architecture", &alias.architecture)
-        .add("image", &alias.image_id)
-        .add("version", follows(alias))
-        .add("description", &alias.description)
-        .add("from a remote", alias.synced.to_string())
-        .add("etag", &alias.etag);
-    lines.render()
-}
-
-/// Which version it gives.
-fn follows(alias: &Alias) -> String {
-    match alias.version {
-        Some(number) => number.to_string(),
-        None => "newest".to_owned(),
-    }
 }

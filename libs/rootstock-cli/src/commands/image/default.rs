@@ -2,7 +2,7 @@
 
 use rootstock_proto::catalog::v1::SwitchDefaultImageRequest;
 
-use super::{Reference, current};
+use super::reference::{Reference, current};
 use crate::{
     client::Client,
     failure::Failure,

@@ -2,7 +2,7 @@
 
 use rootstock_proto::catalog::v1::{DeleteImageRequest, DeleteVersionRequest, Image};
 
-use super::{Reference, current, get};
+use super::reference::{Reference, current, get};
 use crate::{
     client::Client,
     completion,

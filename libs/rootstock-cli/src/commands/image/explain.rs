@@ -2,7 +2,7 @@
 
 use rootstock_proto::catalog::v1::{ExplainImageRequest, ExplainImageResponse, RemoteStatus};
 
-use super::Reference;
+use super::reference::Reference;
 use crate::{
     client::Client,
     commands::transfer,

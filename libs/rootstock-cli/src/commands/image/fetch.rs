@@ -2,7 +2,7 @@
 
 use rootstock_proto::catalog::v1::{FetchImageRequest, Image};
 
-use super::{Reference, wait};
+use super::{reference::Reference, wait};
 use crate::{
     client::Client,
     failure::Failure,

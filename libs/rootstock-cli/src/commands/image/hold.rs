@@ -3,7 +3,7 @@
 use rootstock_proto::catalog::v1::{Image, ReleaseImageRequest, RollbackImageRequest};
 use time::OffsetDateTime;
 
-use super::{Reference, current};
+use super::reference::{Reference, current};
 use crate::{
     client::Client,
     failure::Failure,

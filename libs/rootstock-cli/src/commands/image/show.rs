@@ -2,7 +2,7 @@
 
 use rootstock_proto::catalog::v1::{Hold, Image, Version};
 
-use super::Reference;
+use super::reference::Reference;
 use crate::{
     client::Client,
     failure::Failure,

@@ -6,7 +6,7 @@ use rootstock_proto::{
 };
 use time::OffsetDateTime;
 
-use super::{Reference, show};
+use super::{reference::Reference, show};
 use crate::{
     client::Client,
     failure::Failure,

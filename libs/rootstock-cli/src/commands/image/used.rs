@@ -2,7 +2,7 @@
 
 use rootstock_proto::catalog::v1::RecordImageUseRequest;
 
-use super::Reference;
+use super::reference::Reference;
 use crate::{client::Client, failure::Failure};
 
 /// Note that an image was used, which keeps a cached one from being dropped

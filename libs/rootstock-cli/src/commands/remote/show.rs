@@ -1,7 +1,8 @@
 //! `rootstock remote show`.
 
 use rootstock_proto::catalog::v1::{
-    LeftOut, ListLeftOutRequest, ListTransfersRequest, Remote, RemoteMode, Transfer, TransferState,
+    GetRemoteRequest, LeftOut, ListLeftOutRequest, ListTransfersRequest, Remote, RemoteMode, Transfer,
+    TransferState,
 };
 
 use crate::{
@@ -30,7 +31,7 @@ pub(super) struct ShowArgs {
 }
 
 pub(super) async fn run(client: &Client, format: Format, args: ShowArgs) -> Result<(), Failure> {
-    let remote = super::get(client, &args.name).await?;
+    let remote = get(client, &args.name).await?;
     let left_out = left_out_of(client, &args.name).await?;
     let failed = failed_transfers_of(client, &args.name).await?;
     let record = RemoteDetails {
@@ -47,6 +48,18 @@ pub(super) async fn run(client: &Client, format: Format, args: ShowArgs) -> Resu
     output::print(format, &record, |screen| {
         text(&remote, &failed, &left_out, screen)
     })
+}
+
+/// A remote, with its status.
+///
+/// # Errors
+/// The server's.
+pub(super) async fn get(client: &Client, name: &str) -> Result<Remote, Failure> {
+    let request = GetRemoteRequest {
+        name: name.to_owned(),
+    };
+    let answer = client.call(client.remotes().get_remote(request)).await?;
+    Ok(answer.remote.unwrap_or_default())
 }
 
 /// How its images come in; a remote of which nothing is said is mirrored.

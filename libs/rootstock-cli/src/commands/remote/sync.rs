@@ -2,7 +2,7 @@
 
 use rootstock_proto::catalog::v1::{ListTransfersRequest, SyncRemoteRequest, SyncRun};
 
-use super::{plan, run::finished, settled};
+use super::{plan, run::finished, settled, show};
 use crate::{
     client::Client,
     completion,
@@ -85,7 +85,7 @@ async fn wait(client: &Client, format: Format, name: &str, run: SyncRun) -> Resu
         ));
     }
     settled::wait(client, name, &plan).await?;
-    let status = super::get(client, name).await?.status.unwrap_or_default();
+    let status = show::get(client, name).await?.status.unwrap_or_default();
     output::print(format, &record, |_| {
         plan::outcome(name, &plan, &followed, &status)
     })

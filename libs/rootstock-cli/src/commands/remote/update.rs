@@ -2,7 +2,7 @@
 
 use rootstock_proto::catalog::v1::{Remote, UpdateRemoteRequest};
 
-use super::{fields::Fields, get};
+use super::{fields::Fields, show::get};
 use crate::{
     client::Client,
     completion,

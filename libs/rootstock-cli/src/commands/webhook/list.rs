@@ -2,7 +2,7 @@
 
 use rootstock_proto::catalog::v1::{ListWebhooksRequest, Webhook};
 
-use super::{kinds, state};
+use super::show::{kinds, state};
 use crate::{
     client::Client,
     failure::Failure,

@@ -2,7 +2,7 @@
 
 use rootstock_proto::catalog::v1::CreateAliasRequest;
 
-use super::follows;
+use super::show::follows;
 use crate::{
     client::Client,
     completion,

@@ -2,10 +2,10 @@
 
 use rootstock_proto::catalog::v1::{Alias, ImageType, ListAliasesRequest};
 
-use super::follows;
+use super::show::follows;
 use crate::{
     client::Client,
-    commands::image,
+    commands::image::reference,
     completion,
     failure::Failure,
     output::{self, Format},
@@ -27,7 +27,7 @@ pub(super) struct ListArgs {
 
 pub(super) async fn run(client: &Client, format: Format, args: ListArgs) -> Result<(), Failure> {
     let image_id = match args.image {
-        Some(name) => image::get(client, &name, ImageType::Unspecified).await?.id,
+        Some(name) => reference::get(client, &name, ImageType::Unspecified).await?.id,
         None => String::new(),
     };
     let request = ListAliasesRequest {

@@ -2,10 +2,10 @@
 
 use rootstock_proto::catalog::v1::{Alias, UpdateAliasRequest};
 
-use super::{AliasReference, text};
+use super::show::{AliasReference, text};
 use crate::{
     client::Client,
-    commands::image,
+    commands::image::reference::get,
     completion,
     failure::Failure,
     output::{self, Format},
@@ -80,7 +80,7 @@ pub(super) async fn run(client: &Client, format: Format, args: UpdateArgs) -> Re
     let image_id = match &edit.image {
         Some(image) => {
             let alias = reference.get(client).await?;
-            Some(image::get(client, image, alias.r#type()).await?.id)
+            Some(get(client, image, alias.r#type()).await?.id)
         }
         None => None,
     };

@@ -179,7 +179,7 @@ fn hash(sources: Vec<Source>) -> Result<(Vec<LocalFile>, Digest), Failure> {
 }
 
 /// Reads a file to its end; answers how long it is.
-pub(in crate::commands::image) fn feed(path: &Path, mut take: impl FnMut(&[u8])) -> io::Result<u64> {
+pub(crate) fn feed(path: &Path, mut take: impl FnMut(&[u8])) -> io::Result<u64> {
     let mut file = File::open(path)?;
     let mut buffer = vec![0; 1 << 20];
     let mut size_bytes = 0;

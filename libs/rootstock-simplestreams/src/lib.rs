@@ -35,6 +35,6 @@ pub use path::{UnsafePath, item_path, plain_path};
 pub use products::parse_products;
 pub use serials::{ServedSerial, VersionStamp, served_serials};
 pub use write::{
-    FileEntry, NotServable, PRODUCTS_PATH, ProductEntry, RenderError, SplitEntry, VersionEntry, render_index,
-    render_products,
+    FileEntry, Frame, INDEX_FRAME, NotServable, PRODUCTS_FRAME, PRODUCTS_PATH, ProductEntry, RenderError,
+    SplitEntry, VersionEntry, render_index, render_product, render_product_name, render_products,
 };

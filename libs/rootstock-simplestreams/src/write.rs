@@ -135,6 +135,52 @@ pub fn render_products(products: &BTreeMap<ImageName, ProductEntry>) -> Result<V
     Ok(serde_json::to_vec(&document)?)
 }
 
+/// Writes one product as the products file holds it: a member, its name with what is said of it, of the
+/// object within [`PRODUCTS_FRAME`].
+///
+/// # Errors
+/// See [`RenderError`].
+pub fn render_product(name: &ImageName, product: &ProductEntry) -> Result<Vec<u8>, RenderError> {
+    let mut member = render_product_name(name)?;
+    member.push(b':');
+    serde_json::to_writer(&mut member, &ProductObject::of(product))?;
+    Ok(member)
+}
+
+/// Writes a product's name as the index holds it: an item of the list within [`INDEX_FRAME`].
+///
+/// # Errors
+/// See [`RenderError`].
+pub fn render_product_name(name: &ImageName) -> Result<Vec<u8>, RenderError> {
+    Ok(serde_json::to_vec(name.as_str())?)
+}
+
+/// What stands around the items of a document. Between any two of them is a comma.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Frame {
+    /// Before the first item.
+    pub head: &'static str,
+    /// Behind the last one.
+    pub tail: &'static str,
+}
+
+/// Around what [`render_product`] writes, in the order of the names: the same bytes as
+/// [`render_products`] writes.
+pub const PRODUCTS_FRAME: Frame = Frame {
+    head: r#"{"content_id":"images","datatype":"image-downloads","format":"products:1.0","products":{"#,
+    tail: "}}",
+};
+
+/// Around what [`render_product_name`] writes, in the order of the names: the same bytes as
+/// [`render_index`] writes.
+pub const INDEX_FRAME: Frame = Frame {
+    head: concat!(
+        r#"{"format":"index:1.0","index":{"images":{"datatype":"image-downloads","format":"products:1.0","#,
+        r#""path":"streams/v1/images.json","products":["#
+    ),
+    tail: "]}}}",
+};
+
 const DATATYPE: &str = "image-downloads";
 
 // The objects of the format. Members are declared in the order of their keys.

@@ -170,3 +170,34 @@ fn an_empty_catalog_is_a_document_too() {
         r#"{"content_id":"images","datatype":"image-downloads","format":"products:1.0","products":{}}"#
     );
 }
+
+#[test]
+fn documents_are_their_items_in_their_frames() {
+    for count in 0..3_u8 {
+        let products: BTreeMap<ImageName, ProductEntry> = (0..count)
+            .map(|number| {
+                let version = VersionEntry {
+                    split: BTreeMap::from([(RootFtype::Squashfs, split(number, 9, number))]),
+                    ..VersionEntry::default()
+                };
+                let name = format!("product{number}:x").parse().unwrap();
+                (name, product(BTreeMap::from([("20261122".to_owned(), version)])))
+            })
+            .collect();
+        let join = |frame: Frame, items: Vec<Vec<u8>>| {
+            [frame.head.as_bytes(), &items.join(&b','), frame.tail.as_bytes()].concat()
+        };
+        let names = products.keys().map(|name| render_product_name(name).unwrap());
+        let members = products
+            .iter()
+            .map(|(name, product)| render_product(name, product).unwrap());
+        assert_eq!(
+            join(PRODUCTS_FRAME, members.collect()),
+            render_products(&products).unwrap()
+        );
+        assert_eq!(
+            join(INDEX_FRAME, names.collect()),
+            render_index(products.keys()).unwrap()
+        );
+    }
+}

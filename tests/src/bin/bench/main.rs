@@ -2,7 +2,7 @@
 //!
 //! Tables, each a part that can be asked for alone: mirroring large blobs (`mirror`), a poll that
 //! finds nothing new (`no-change`), ingesting a large index (`ingest`), reading a catalog of up to a
-//! million images (`reading`), and watching it (`watching`).
+//! million images (`reading`), watching it (`watching`), and the gateway's index (`index`).
 //!
 //! Rootstock runs as users run it, the release build as separate processes over a Postgres that
 //! flushes to disk. The image server is a process too, so that what it costs is nobody's. Every run
@@ -17,6 +17,7 @@
 
 mod cluster;
 mod image_server;
+mod index;
 mod ingest;
 mod machine;
 mod mirror;
@@ -44,7 +45,7 @@ struct Settings {
 }
 
 /// What can be asked for.
-const PARTS: [&str; 5] = ["mirror", "no-change", "ingest", "reading", "watching"];
+const PARTS: [&str; 6] = ["mirror", "no-change", "ingest", "reading", "watching", "index"];
 
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -116,6 +117,9 @@ async fn measure(settings: Settings, parts: &[String]) -> anyhow::Result<()> {
     }
     if wanted("watching") {
         watching::measure(&postgres, settings).await?;
+    }
+    if wanted("index") {
+        index::measure(settings).await?;
     }
     println!("Load average at the end: {}", machine::load_average());
     Ok(())

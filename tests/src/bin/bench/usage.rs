@@ -57,10 +57,21 @@ fn times(pid: &str) -> anyhow::Result<[Duration; 4]> {
 
 /// The most memory that a process has held so far.
 pub(crate) fn peak_bytes(pid: u32) -> anyhow::Result<u64> {
+    status_bytes(pid, "VmHWM:")
+}
+
+fn status_bytes(pid: u32, field: &str) -> anyhow::Result<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kib = line.context("VmHWM in /proc/PID/status")?.trim();
+    let line = status.lines().find_map(|line| line.strip_prefix(field));
+    let kib = line
+        .with_context(|| format!("{field} in /proc/PID/status"))?
+        .trim();
     Ok(kib.trim_end_matches(" kB").parse::<u64>()? * 1024)
+}
+
+/// The memory that a process holds now.
+pub(crate) fn resident_bytes(pid: u32) -> anyhow::Result<u64> {
+    status_bytes(pid, "VmRSS:")
 }
 
 /// Runs a command to its good end; what it and its children cost.

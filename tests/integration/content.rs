@@ -50,7 +50,7 @@ impl Site {
     }
 
     fn contents(&self) -> anyhow::Result<ContentServiceClient<Channel>> {
-        self.cluster.edge.contents()
+        self.cluster.contents()
     }
 
     /// Every file in the store, by name.
@@ -88,6 +88,16 @@ impl Site {
 
     async fn ok(&self, arguments: &[&str]) -> anyhow::Result<String> {
         ok(&self.cluster, arguments).await
+    }
+
+    /// Runs `rootstock <arguments>` against the listener where operators see every image, as it is reached
+    /// through this port.
+    async fn operate(&self, port: u16, arguments: &[&str]) -> anyhow::Result<Output> {
+        let mut command = process::command()?;
+        command
+            .args(arguments)
+            .env("ROOTSTOCK_SERVER", format!("http://127.0.0.1:{port}"));
+        run(command).await
     }
 }
 

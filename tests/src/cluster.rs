@@ -5,6 +5,7 @@ pub mod edge;
 
 use std::{
     collections::BTreeSet,
+    net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -17,7 +18,7 @@ use rootstock_model::Digest;
 use rootstock_proto::catalog::v1::{
     CreateRemoteRequest, DeleteRemoteRequest, GetImageRequest, GetRemoteRequest, GetSyncRunRequest, Image,
     LeftOut, ListImagesRequest, ListLeftOutRequest, Remote, RemoteStatus, Status, SyncRemoteRequest, SyncRun,
-    SyncRunState,
+    SyncRunState, content_service_client::ContentServiceClient,
 };
 use rootstock_runtime::{
     Readiness, Shutdown,
@@ -26,6 +27,7 @@ use rootstock_runtime::{
 use rootstock_sync::SyncConfig;
 use tempfile::TempDir;
 use tokio::{net::TcpListener, task::JoinHandle};
+use tonic::transport::Channel;
 
 use self::edge::Edge;
 use crate::{
@@ -47,6 +49,8 @@ pub struct Cluster {
     pub catalog: TestCatalog,
     /// What clients of the gateway see.
     pub edge: Edge,
+    /// Where the gateway takes operators' calls, without TLS.
+    pub grpc: SocketAddr,
     database: TestDatabase<'static>,
     directory: TempDir,
     shutdown: Shutdown,
@@ -100,7 +104,12 @@ impl Cluster {
         let made = rootstock_gateway::self_signed::ensure(&tls, &gateway.tls.names)?;
         let http = TcpListener::bind("127.0.0.1:0").await?;
         let edge = Edge::new(http.local_addr()?, &made.ca)?;
-        let listeners = Listeners { http, grpc: None };
+        let grpc = TcpListener::bind("127.0.0.1:0").await?;
+        let grpc_address = grpc.local_addr()?;
+        let listeners = Listeners {
+            http,
+            grpc: Some(grpc),
+        };
         let gateway = tokio::spawn(rootstock_gateway::run(
             gateway,
             listeners,
@@ -116,12 +125,19 @@ impl Cluster {
         Ok(Self {
             catalog,
             edge,
+            grpc: grpc_address,
             database,
             directory,
             shutdown,
             sync,
             gateway,
         })
+    }
+
+    /// The gateway's `ContentService`, as operators reach it.
+    pub fn contents(&self) -> anyhow::Result<ContentServiceClient<Channel>> {
+        let endpoint = Channel::from_shared(format!("http://{}", self.grpc))?;
+        Ok(ContentServiceClient::new(endpoint.connect_lazy()))
     }
 
     /// Everything that this cluster keeps on disk, its store included.

@@ -6,6 +6,8 @@ use rootstock_model::duration;
 use rootstock_runtime::config::{Problems, Validate};
 use serde::{Deserialize, Serialize};
 
+use crate::listing::audience;
+
 /// The section `gateway`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -15,6 +17,9 @@ pub struct GatewayConfig {
     pub catalog_url: String,
     /// Certificates to trust when the catalog is at `https://`, PEM, instead of the system's.
     pub catalog_ca_file: Option<PathBuf>,
+    /// Who the callers of the gRPC listener are: `operator` sees every image, `public` only those that
+    /// everyone may see. Over the HTTPS port everyone is `public`.
+    pub grpc_audience: String,
     /// What clients are shown as proof of who this is.
     pub tls: TlsConfig,
     /// Where the last state of the catalog is kept, so that a gateway that starts while the catalog
@@ -69,6 +74,7 @@ impl Default for GatewayConfig {
         Self {
             catalog_url: String::new(),
             catalog_ca_file: None,
+            grpc_audience: "operator".to_owned(),
             tls: TlsConfig::default(),
             state_file: None,
             redirect_blobs: false,
@@ -94,6 +100,11 @@ impl Validate for GatewayConfig {
             is_url,
             "catalog_url",
             "must be http://HOST:PORT or https://HOST:PORT",
+        );
+        problems.require(
+            audience::by_name(&self.grpc_audience).is_some(),
+            "grpc_audience",
+            "must be the name of an audience: operator or public",
         );
         problems.section("tls", &self.tls);
         let second = Duration::from_secs(1);

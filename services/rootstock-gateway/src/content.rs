@@ -32,7 +32,11 @@ use tonic::{Request, Response, Status, Streaming};
 use tracing::Instrument as _;
 
 use self::catalog::CatalogClient;
-use crate::{GatewayConfig, read_model::ReadModel};
+use crate::{
+    GatewayConfig,
+    listing::audience::{self, Audience},
+    read_model::ReadModel,
+};
 
 /// Archives that are looked into at a time; further ones wait for their turn.
 const INSPECTIONS: usize = 4;
@@ -44,6 +48,8 @@ pub(crate) struct Content {
     leases: Arc<Leases>,
     blobs: BlobStore,
     model: watch::Receiver<Option<ReadModel>>,
+    /// Who calls.
+    audience: &'static dyn Audience,
     uploads: Arc<Semaphore>,
     downloads: Arc<Semaphore>,
     inspections: Arc<Semaphore>,
@@ -70,6 +76,7 @@ impl Content {
             leases: Arc::default(),
             blobs,
             model,
+            audience: audience::public(),
             uploads: places(config.max_uploads),
             downloads: places(config.max_downloads),
             inspections: places(INSPECTIONS),
@@ -78,6 +85,14 @@ impl Content {
             write_stall_timeout: config.write_stall_timeout,
             tasks: TaskTracker::new(),
             shutdown,
+        }
+    }
+
+    /// The same service for callers of another audience than the public.
+    pub(crate) fn for_audience(&self, audience: &'static dyn Audience) -> Self {
+        Self {
+            audience,
+            ..self.clone()
         }
     }
 

@@ -25,7 +25,7 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::{Status, service::Routes};
 use tower::ServiceExt as _;
 
-use crate::{content::Content, upstream};
+use crate::{content::Content, listing::audience::Audience, upstream};
 
 /// The services of the catalog that pass. What is not named here is not served at the edge.
 const PUBLIC_SERVICES: [&str; 8] = [
@@ -39,6 +39,10 @@ const PUBLIC_SERVICES: [&str; 8] = [
     "rootstock.catalog.v1.WebhookService",
 ];
 
+/// The services whose answers hold what belongs to images of every audience: for callers alone that may
+/// see every image.
+const UNRESTRICTED_SERVICES: [&str; 1] = ["rootstock.catalog.v1.BlobService"];
+
 /// What passing a call on needs.
 #[derive(Clone)]
 struct Passage {
@@ -47,18 +51,19 @@ struct Passage {
     shutdown: Shutdown,
 }
 
-/// The gateway's gRPC services.
+/// The gateway's gRPC services, as callers of this audience find them.
 ///
 /// # Errors
 /// The descriptors are broken: a fault of the build.
 pub(crate) fn api(
     catalog: ClientStack,
-    content: Content,
+    content: &Content,
+    audience: &'static dyn Audience,
     readiness: Readiness,
     shutdown: Shutdown,
 ) -> Result<Api, ApiError> {
     // The one public service of our own.
-    let own = Routes::new(ContentServiceServer::new(content));
+    let own = Routes::new(ContentServiceServer::new(content.for_audience(audience)));
     let Api { router, methods } = with_health_and_reflection(own, &[PUBLIC_DESCRIPTORS], readiness)?;
     let passage = Passage {
         catalog,
@@ -66,11 +71,11 @@ pub(crate) fn api(
         shutdown,
     };
     let router = PUBLIC_SERVICES.iter().fold(router, |router, service| {
-        let passing = Router::new().route(
-            &format!("/{service}/{{method}}"),
-            post(pass).with_state(passage.clone()),
-        );
-        router.merge(passing)
+        let handler = match UNRESTRICTED_SERVICES.contains(service) && !audience.is_unrestricted() {
+            true => post(refuse),
+            false => post(pass).with_state(passage.clone()),
+        };
+        router.merge(Router::new().route(&format!("/{service}/{{method}}"), handler))
     });
     Ok(Api { router, methods })
 }
@@ -105,6 +110,13 @@ async fn pass(State(passage): State<Passage>, request: Request) -> Response {
             ending: Box::pin(ending),
         })
     })
+}
+
+async fn refuse() -> Response {
+    Status::permission_denied(
+        "blobs of all images are listed and collected through the gateway's gRPC listener (grpc_listen) alone",
+    )
+    .into_http()
 }
 
 /// These speak of one connection, not of the call.

@@ -5,10 +5,11 @@ pub(crate) mod conditional;
 mod download;
 mod range;
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use axum::{
     Router,
+    body::Body,
     extract::{Request, State},
     middleware::{Next, from_fn},
     response::{IntoResponse, Response},
@@ -23,17 +24,20 @@ pub(crate) use download::Downloads;
 
 use crate::{
     GatewayConfig,
+    listing::audience::{AUDIENCES, Audience},
     metrics::{self, Route},
     read_model::ReadModel,
-    simplestreams::{Index, document::Document},
+    simplestreams::{
+        IndexReceiver, SharedIndex,
+        document::{Document, Encoding},
+    },
     uses::Uses,
 };
 
-/// What requests are answered from.
+/// What requests are answered from, whoever makes them.
 #[derive(Debug, Clone)]
 pub(crate) struct Edge {
     model: watch::Receiver<Option<ReadModel>>,
-    index: watch::Receiver<Option<Arc<Index>>>,
     blobs: BlobStore,
     downloads: Downloads,
     uses: Uses,
@@ -45,12 +49,10 @@ impl Edge {
     pub(crate) fn new(
         config: &GatewayConfig,
         model: watch::Receiver<Option<ReadModel>>,
-        index: watch::Receiver<Option<Arc<Index>>>,
         blobs: BlobStore,
     ) -> Self {
         Self {
             model,
-            index,
             blobs,
             downloads: Downloads::new(config.max_downloads, config.write_stall_timeout),
             uses: Uses::default(),
@@ -69,8 +71,38 @@ impl Edge {
     }
 }
 
+/// The image server of one audience.
+#[derive(Debug, Clone)]
+struct ImageServer {
+    edge: Edge,
+    audience: &'static dyn Audience,
+    index: IndexReceiver,
+}
+
 /// Everything that is not gRPC.
-pub(crate) fn router(edge: Edge) -> Router {
+pub(crate) fn router(edge: &Edge, indexes: &SharedIndex) -> Router {
+    let mut router = Router::new()
+        .route("/", get(welcome))
+        .route("/1.0", any(no_native_api))
+        .route("/1.0/{*rest}", any(no_native_api));
+    for audience in AUDIENCES.iter().copied() {
+        let (Some(path), Some(index)) = (audience.http_path(), indexes.subscribe(audience)) else {
+            continue;
+        };
+        let server = image_server(ImageServer {
+            edge: edge.clone(),
+            audience,
+            index,
+        });
+        router = match path {
+            "" => router.merge(server),
+            path => router.nest(path, server),
+        };
+    }
+    router.fallback(|| async { not_found() }).layer(from_fn(observe))
+}
+
+fn image_server(server: ImageServer) -> Router {
     // Web clients read the index from pages of other sites.
     let streams = Router::new()
         .route("/streams/v1/index.json", get(index))
@@ -82,15 +114,9 @@ pub(crate) fn router(edge: Edge) -> Router {
                 .allow_headers(tower_http::cors::Any)
                 .expose_headers([header::ETAG]),
         );
-    Router::new()
-        .route("/", get(welcome))
-        .merge(streams)
+    streams
         .route("/blobs/sha256/{name}", get(blob::get))
-        .route("/1.0", any(no_native_api))
-        .route("/1.0/{*rest}", any(no_native_api))
-        .fallback(|| async { not_found() })
-        .with_state(edge)
-        .layer(from_fn(observe))
+        .with_state(server)
 }
 
 /// Counts and logs each request once, when the head of its answer is known.
@@ -113,13 +139,13 @@ async fn observe(request: Request, next: Next) -> Response {
     response
 }
 
-async fn index(State(edge): State<Edge>, method: Method, headers: HeaderMap) -> Response {
-    let index = edge.index.borrow().clone();
+async fn index(State(server): State<ImageServer>, method: Method, headers: HeaderMap) -> Response {
+    let index = server.index.borrow().clone();
     document(index.as_deref().map(|index| &index.index), &method, &headers)
 }
 
-async fn products(State(edge): State<Edge>, method: Method, headers: HeaderMap) -> Response {
-    let index = edge.index.borrow().clone();
+async fn products(State(server): State<ImageServer>, method: Method, headers: HeaderMap) -> Response {
+    let index = server.index.borrow().clone();
     document(index.as_deref().map(|index| &index.products), &method, &headers)
 }
 
@@ -127,20 +153,24 @@ fn document(document: Option<&Document>, method: &Method, request: &HeaderMap) -
     let Some(document) = document else {
         return not_ready();
     };
-    let (form, is_packed) = document.form(takes_gzip(request));
-    let mut response = if form.validators.is_current(method, request) {
+    let encoding = match takes_gzip(request) {
+        true => Encoding::Gzip,
+        false => Encoding::Plain,
+    };
+    let validators = document.validators(encoding);
+    let mut response = if validators.is_current(method, request) {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
-        let mut response = form.bytes.clone().into_response();
+        let mut response = Body::new(document.body(encoding)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        if is_packed {
+        if encoding == Encoding::Gzip {
             headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         }
         response
     };
     let headers = response.headers_mut();
-    form.validators.insert_into(headers);
+    validators.insert_into(headers);
     headers.append(header::VARY, HeaderValue::from_static("accept-encoding"));
     // Caches may keep it and ask whether it is current: the answer costs nothing, and a stale index
     // costs somebody a failed download.

@@ -11,18 +11,19 @@
 //!   the catalog is down images are served as they were last known.
 //! - The read model changes one transaction at a time, and what the index lists can be fetched.
 //! - Only blobs that are listed, or were until less than `images.deletion_grace` ago, and only of
-//!   public images, can be read.
+//!   images that the client's audience sees, can be read.
 //! - A client never takes a part of a blob for the whole.
 //!
-//! Where to start: `read_model` (what is known, and `read_model/follow.rs` how it is learned), `simplestreams`
-//! (what is made of it), `http`, `grpc` and `content` (who asks), `upstream` (calls to the catalog). The metrics
-//! are listed in `metrics`.
+//! Where to start: `read_model` (what is known, and `read_model/follow.rs` how it is learned), `listing` (who
+//! may see what of it), `simplestreams` (what is made of that), `http`, `grpc` and `content` (who asks),
+//! `upstream` (calls to the catalog). The metrics are listed in `metrics`.
 
 mod config;
 mod content;
 mod grpc;
 mod http;
 mod listen;
+mod listing;
 mod metrics;
 mod read_model;
 pub mod self_signed;
@@ -46,7 +47,12 @@ use rootstock_runtime::{
     http::{ListenOptions, serve, serve_with},
 };
 use time::OffsetDateTime;
-use tokio::{net::TcpListener, sync::watch, task::spawn_blocking, time::sleep};
+use tokio::{
+    net::TcpListener,
+    sync::watch,
+    task::spawn_blocking,
+    time::{Instant, sleep},
+};
 use tower::ServiceExt as _;
 
 pub use config::{GatewayConfig, TlsConfig};
@@ -55,8 +61,9 @@ use crate::{
     content::Content,
     http::Edge,
     listen::certificate::Certificate,
+    listing::audience,
     read_model::{ReadModel, SharedReadModel, state_file},
-    simplestreams::{Index, SharedIndex},
+    simplestreams::{IndexReceiver, SharedIndex},
 };
 
 /// Where the gateway is spoken to.
@@ -70,6 +77,9 @@ pub struct Listeners {
 
 /// Least time between two writings of the state file.
 const STATE_FILE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// And at least so many times as long as the last writing took: a large state is not written all the time.
+const STATE_FILE_PAUSE: u32 = 50;
 
 /// Beyond the grace for downloads: for the tasks that end after them.
 const LAST_GRACE: Duration = Duration::from_secs(5);
@@ -109,7 +119,7 @@ async fn serve_all(
         .context("cannot set up TLS")?;
     let catalog = upstream::client_for_proxy(&config)?;
     let model = Arc::new(SharedReadModel::new(load_state(&config).await));
-    let index = Arc::new(SharedIndex::new(None));
+    let index = Arc::new(SharedIndex::new());
 
     let content = Content::new(
         &config,
@@ -118,10 +128,16 @@ async fn serve_all(
         model.subscribe(),
         shutdown.clone(),
     );
-    let api = grpc::api(catalog.clone(), content.clone(), readiness, shutdown.clone())?;
-    let edge = Edge::new(&config, model.subscribe(), index.subscribe(), blobs);
+    let api_for = |audience| {
+        let (catalog, readiness) = (catalog.clone(), readiness.clone());
+        grpc::api(catalog, &content, audience, readiness, shutdown.clone())
+    };
+    let public_index = index
+        .subscribe(audience::public())
+        .context("everyone has an image server")?;
+    let edge = Edge::new(&config, model.subscribe(), blobs);
     let mut tasks = Tasks::new(shutdown.clone());
-    tasks.spawn("gateway.content", content.run());
+    tasks.spawn("gateway.content", content.clone().run());
     tasks.spawn("gateway.downloads", {
         let (downloads, shutdown) = (edge.downloads(), shutdown.clone());
         async move {
@@ -134,7 +150,9 @@ async fn serve_all(
         async move { uses.report(catalog, &shutdown).await }
     });
     if let Some(listener) = listeners.grpc {
-        let service = stack(api.router.clone(), api.methods.clone(), &StackOptions::default());
+        let audience = audience::by_name(&config.grpc_audience).context("grpc_audience is none")?;
+        let Api { router, methods } = api_for(audience)?;
+        let service = stack(router, methods, &StackOptions::default());
         tasks.spawn(
             "gateway.grpc",
             serve(listener, service, listen_options(&config), shutdown.clone()),
@@ -146,7 +164,7 @@ async fn serve_all(
         serve_with(
             listeners.http,
             handshake,
-            everything(edge, api),
+            everything(http::router(&edge, &index), api_for(audience::public())?),
             listen_options(&config),
             shutdown.clone(),
         )
@@ -156,12 +174,12 @@ async fn serve_all(
         async move { certificate.keep_fresh(&shutdown).await }
     });
     tasks.spawn("gateway.index", {
-        let (model, index, shutdown) = (Arc::clone(&model), Arc::clone(&index), shutdown.clone());
-        async move { simplestreams::keep_rendered(&model, &index, config.render_interval, &shutdown).await }
+        let (model, shutdown) = (Arc::clone(&model), shutdown.clone());
+        async move { simplestreams::keep_rendered(model, index, config.render_interval, &shutdown).await }
     });
     tasks.spawn(
         "gateway.readiness",
-        report_ready(component, index.subscribe(), shutdown.clone()),
+        report_ready(component, public_index, shutdown.clone()),
     );
     if let Some(path) = config.state_file.clone() {
         tasks.spawn(
@@ -217,6 +235,7 @@ async fn keep_state(
     mut model: watch::Receiver<Option<ReadModel>>,
     shutdown: Shutdown,
 ) -> Result<(), Infallible> {
+    let mut pause = STATE_FILE_INTERVAL;
     loop {
         let changed = shutdown
             .race(model.changed())
@@ -226,19 +245,21 @@ async fn keep_state(
         if is_last && !model.has_changed().unwrap_or(false) {
             return Ok(());
         }
-        let resources = model
+        let snapshot = model
             .borrow_and_update()
             .as_ref()
-            .map(|model| model.resources().clone());
-        if let Some(resources) = resources {
+            .map(|model| model.resources().snapshot());
+        if let Some(snapshot) = snapshot {
             let target = path.clone();
+            let begun = Instant::now();
             let written =
-                spawn_blocking(move || state_file::write(&target, &state_file::encode(&resources))).await;
+                spawn_blocking(move || state_file::write(&target, &state_file::encode(&snapshot))).await;
             let problem = match written {
                 Ok(Ok(())) => None,
                 Ok(Err(error)) => Some(error.to_string()),
                 Err(error) => Some(error.to_string()),
             };
+            pause = STATE_FILE_INTERVAL.max(begun.elapsed() * STATE_FILE_PAUSE);
             if let Some(problem) = problem {
                 tracing::warn!(path = %path.display(), problem, "cannot write the state file");
             }
@@ -247,14 +268,14 @@ async fn keep_state(
             return Ok(());
         }
         // Woken early by the shutdown, the next round writes what changed meanwhile.
-        shutdown.race(sleep(STATE_FILE_INTERVAL)).await;
+        shutdown.race(sleep(pause)).await;
     }
 }
 
 /// Ready from the first index on, for good.
 async fn report_ready(
     component: Component,
-    mut index: watch::Receiver<Option<Arc<Index>>>,
+    mut index: IndexReceiver,
     shutdown: Shutdown,
 ) -> Result<(), Infallible> {
     if let Some(Ok(_)) = shutdown.race(index.wait_for(Option::is_some)).await {
@@ -266,9 +287,9 @@ async fn report_ready(
 }
 
 /// What the TLS port serves, behind the stack that all requests pass.
-fn everything(edge: Edge, api: Api) -> Stack {
+fn everything(image_servers: Router, api: Api) -> Stack {
     let services: Router = api.router;
-    let router = http::router(edge).layer(axum::middleware::from_fn(move |request: Request, next: Next| {
+    let router = image_servers.layer(axum::middleware::from_fn(move |request: Request, next: Next| {
         let services = services.clone();
         async move {
             if grpc::is_grpc(&request) {

@@ -198,8 +198,8 @@ pub(crate) fn model_confirmed(revision: i64, now: time::OffsetDateTime) {
     gauge!("rootstock_gateway_model_confirmed_timestamp_seconds").set(now.unix_timestamp() as f64);
 }
 
-pub(crate) fn index_rendered(elapsed: Duration, size_bytes: usize) {
-    counter!("rootstock_gateway_index_renders_total").increment(1);
-    histogram!("rootstock_gateway_index_render_duration_seconds").record(elapsed);
-    gauge!("rootstock_gateway_index_bytes").set(size_bytes as f64);
+pub(crate) fn index_rendered(audience: &'static str, elapsed: Duration, size_bytes: u64) {
+    counter!("rootstock_gateway_index_renders_total", "audience" => audience).increment(1);
+    histogram!("rootstock_gateway_index_render_duration_seconds", "audience" => audience).record(elapsed);
+    gauge!("rootstock_gateway_index_bytes", "audience" => audience).set(size_bytes as f64);
 }

@@ -56,14 +56,23 @@ impl Edge {
         self.address
     }
 
-    /// Its `ContentService`, as it is reached through `port`.
+    /// Its `ContentService` as everyone reaches it, through `port`.
     pub fn contents_through(&self, port: u16) -> anyhow::Result<ContentServiceClient<Channel>> {
-        let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(&self.ca_pem));
-        let endpoint = Channel::from_shared(format!("https://localhost:{port}"))?.tls_config(tls)?;
-        Ok(ContentServiceClient::new(endpoint.connect_lazy()))
+        Ok(ContentServiceClient::new(self.channel_through(port)?))
     }
 
-    /// Its `ContentService`.
+    /// A connection for calls as everyone makes them.
+    pub fn channel(&self) -> anyhow::Result<Channel> {
+        self.channel_through(self.address.port())
+    }
+
+    fn channel_through(&self, port: u16) -> anyhow::Result<Channel> {
+        let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(&self.ca_pem));
+        let endpoint = Channel::from_shared(format!("https://localhost:{port}"))?.tls_config(tls)?;
+        Ok(endpoint.connect_lazy())
+    }
+
+    /// Its `ContentService` as everyone reaches it.
     pub fn contents(&self) -> anyhow::Result<ContentServiceClient<Channel>> {
         self.contents_through(self.address.port())
     }

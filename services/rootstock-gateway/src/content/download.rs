@@ -32,13 +32,20 @@ pub(super) async fn send(
         .map_err(|error| Error::invalid("sha256", error))?;
     let offset = convert::size_bytes("offset_bytes", request.offset_bytes)?;
     let size_bytes = match content.model.borrow().as_ref() {
-        Some(model) => model.known_blob(&digest, OffsetDateTime::now_utc()),
+        Some(model) => content.audience.grants(model, &digest, OffsetDateTime::now_utc()),
         None => {
             let text = "this gateway has not heard from the catalog yet; try again in a moment";
             return Err(Error::Unavailable(text.to_owned()).into());
         }
     };
-    let size_bytes = size_bytes.ok_or_else(|| Error::not_found(ResourceKind::Blob, digest))?;
+    let size_bytes = size_bytes.ok_or_else(|| match content.audience.is_unrestricted() {
+        true => Error::not_found(ResourceKind::Blob, digest).into(),
+        // The same whether the blob exists or not.
+        false => Status::permission_denied(
+            "no image that is shown here has this blob; those of other images come through the gateway's gRPC \
+             listener (grpc_listen) alone",
+        ),
+    })?;
     if offset > size_bytes {
         let problem = format!("is {offset}, and the blob has {size_bytes} bytes");
         return Err(Error::invalid("offset_bytes", problem).into());

@@ -13,11 +13,10 @@ use rootstock_model::Digest;
 use time::OffsetDateTime;
 use tokio::time::timeout;
 
-use super::{Edge, conditional::Validators, not_found, not_ready, plain, range, range::Wanted, unavailable};
-use crate::{
-    metrics::{self, Outcome},
-    read_model::ReadableBlob,
+use super::{
+    ImageServer, conditional::Validators, not_found, not_ready, plain, range, range::Wanted, unavailable,
 };
+use crate::metrics::{self, Outcome};
 
 /// Clients give up on a head that takes 30 seconds, and the store's client tries again inside: better
 /// to say no while somebody listens.
@@ -25,7 +24,7 @@ const STORE_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// `GET` and `HEAD /blobs/sha256/<hex>[.<extension>]`
 pub(super) async fn get(
-    State(edge): State<Edge>,
+    State(server): State<ImageServer>,
     Path(name): Path<String>,
     method: Method,
     headers: HeaderMap,
@@ -33,15 +32,17 @@ pub(super) async fn get(
     let Some(digest) = digest_of(&name) else {
         return not_found();
     };
-    let blob = match edge.model.borrow().as_ref() {
-        Some(model) => model.readable_blob(&digest, OffsetDateTime::now_utc()),
+    let size_bytes = match server.edge.model.borrow().as_ref() {
+        Some(model) => server.audience.grants(model, &digest, OffsetDateTime::now_utc()),
         None => return not_ready(),
     };
-    let Some(blob) = blob else { return not_found() };
+    let Some(size_bytes) = size_bytes else {
+        return not_found();
+    };
     let request = BlobRequest {
-        edge: &edge,
+        server: &server,
         digest,
-        blob,
+        size_bytes,
         validators: validators(&digest),
     };
     if request.validators.is_current(&method, &headers) {
@@ -49,7 +50,7 @@ pub(super) async fn get(
     }
     let wanted = match headers.get(header::RANGE) {
         Some(range) if method == Method::GET && request.validators.allows_range(&headers) => {
-            range::wanted(Some(range.as_bytes()), blob.size_bytes)
+            range::wanted(Some(range.as_bytes()), size_bytes)
         }
         _ => Wanted::Whole,
     };
@@ -79,9 +80,10 @@ fn validators(digest: &Digest) -> Validators {
 }
 
 struct BlobRequest<'a> {
-    edge: &'a Edge,
+    server: &'a ImageServer,
     digest: Digest,
-    blob: ReadableBlob,
+    /// The blob's exact length.
+    size_bytes: u64,
     validators: Validators,
 }
 
@@ -122,31 +124,31 @@ impl BlobRequest<'_> {
     /// Answers a HEAD: from the store, so that it says what a GET would find.
     async fn look(&self) -> Result<Response, Failure> {
         let digest = self.digest;
-        let info = in_time(self.edge.blobs.head(&digest))
+        let info = in_time(self.server.edge.blobs.head(&digest))
             .await?
             .ok_or(BlobError::NotFound { digest })?;
         self.check_size(info.size_bytes)?;
         let mut response = self.head(StatusCode::OK);
         response
             .headers_mut()
-            .insert(header::CONTENT_LENGTH, self.blob.size_bytes.into());
+            .insert(header::CONTENT_LENGTH, self.size_bytes.into());
         Ok(response)
     }
 
     async fn send(&self, wanted: Wanted) -> Result<Response, Failure> {
         // What brings the last byte completes a download, whether it began at the first or went on.
         let is_complete = match &wanted {
-            Wanted::Part(part) => part.end == self.blob.size_bytes,
+            Wanted::Part(part) => part.end == self.size_bytes,
             Wanted::Whole => true,
             Wanted::NotSatisfiable => false,
         };
         let used = if is_complete { self.used() } else { vec![] };
         if let Some(redirect) = self.redirect().await? {
             // Nobody tells how it ends.
-            self.edge.uses.note(&used);
+            self.server.edge.uses.note(&used);
             return Ok(redirect);
         }
-        let Some(place) = self.edge.downloads.place() else {
+        let Some(place) = self.server.edge.downloads.place() else {
             metrics::download_ended(Outcome::Refused);
             let text = "this server sends as many files as it can at a time; try again in a moment\n";
             return Ok(unavailable(text, 10));
@@ -155,7 +157,7 @@ impl BlobRequest<'_> {
             Wanted::Part(part) => Some(part),
             Wanted::Whole | Wanted::NotSatisfiable => None,
         };
-        let reader = in_time(self.edge.blobs.read(&self.digest, part.clone())).await?;
+        let reader = in_time(self.server.edge.blobs.read(&self.digest, part.clone())).await?;
         self.check_size(reader.size_bytes)?;
         let mut response = self.head(if part.is_some() {
             StatusCode::PARTIAL_CONTENT
@@ -167,21 +169,23 @@ impl BlobRequest<'_> {
                 .headers_mut()
                 .insert(header::CONTENT_RANGE, self.content_range(&part));
         }
-        Ok(response.map(|_| Body::new(place.download(reader, self.digest, self.edge.uses.clone(), used))))
+        Ok(response
+            .map(|_| Body::new(place.download(reader, self.digest, self.server.edge.uses.clone(), used))))
     }
 
     fn used(&self) -> Vec<String> {
-        let model = self.edge.model.borrow();
-        model
-            .as_ref()
-            .map_or_else(Vec::new, |model| model.used_by_download_of(&self.digest))
+        let model = self.server.edge.model.borrow();
+        model.as_ref().map_or_else(Vec::new, |model| {
+            self.server.audience.used_by_download_of(model, &self.digest)
+        })
     }
 
     async fn redirect(&self) -> Result<Option<Response>, Failure> {
-        let Some(expiry) = self.edge.redirect_expiry else {
+        let Some(expiry) = self.server.edge.redirect_expiry else {
             return Ok(None);
         };
         let signed = self
+            .server
             .edge
             .blobs
             .presign_get(&self.digest, expiry, PresignOptions::default());
@@ -193,7 +197,7 @@ impl BlobRequest<'_> {
     }
 
     fn check_size(&self, size_bytes: u64) -> Result<(), Failure> {
-        if size_bytes == self.blob.size_bytes {
+        if size_bytes == self.size_bytes {
             Ok(())
         } else {
             Err(Failure::WrongSize(size_bytes))
@@ -202,11 +206,11 @@ impl BlobRequest<'_> {
 
     fn content_range(&self, part: &Range<u64>) -> HeaderValue {
         let last = part.end.saturating_sub(1);
-        ascii(format!("bytes {}-{last}/{}", part.start, self.blob.size_bytes))
+        ascii(format!("bytes {}-{last}/{}", part.start, self.size_bytes))
     }
 
     fn range_not_satisfiable(&self) -> Response {
-        let size = ascii(format!("bytes */{}", self.blob.size_bytes));
+        let size = ascii(format!("bytes */{}", self.size_bytes));
         let text = "the file has no such part\n";
         plain(
             StatusCode::RANGE_NOT_SATISFIABLE,
@@ -229,7 +233,7 @@ impl BlobRequest<'_> {
                 tracing::warn!(blob.sha256 = %sha256, limit = ?STORE_TIMEOUT, "the store takes too long to begin a blob");
             }
             Failure::WrongSize(actual) => {
-                let expected = self.blob.size_bytes;
+                let expected = self.size_bytes;
                 tracing::error!(blob.sha256 = %sha256, expected, actual, "a blob has another length in the store");
             }
         }

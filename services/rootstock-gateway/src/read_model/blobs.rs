@@ -1,54 +1,41 @@
 //! Which versions hold which blob.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use rootstock_model::Digest;
 
-use super::resources::{Resources, VersionKey};
+use super::items::{Version, VersionKey};
 
-/// From a blob to the versions that hold it. A cache of [`Resources`]'s versions, turned around.
+/// From a blob to the versions that hold it: an index of the [`Resources`](super::Resources)' versions.
 #[derive(Debug, Default)]
-pub(super) struct Blobs {
-    holders: HashMap<Digest, BTreeMap<VersionKey, u64>>,
-    held: HashMap<VersionKey, Vec<Digest>>,
-}
+pub(super) struct Blobs(HashMap<Digest, Vec<VersionKey>>);
 
 impl Blobs {
-    /// Takes over how the `touched` versions stand in the resources now.
-    pub(super) fn update(&mut self, touched: &[VersionKey], resources: &Resources) {
-        for key in touched {
-            for digest in self.held.remove(key).unwrap_or_default() {
-                if let Some(holders) = self.holders.get_mut(&digest) {
-                    holders.remove(key);
-                    if holders.is_empty() {
-                        self.holders.remove(&digest);
-                    }
+    /// Updates the index to a version as it was and as it is; `None` while it is not known.
+    pub(super) fn update(&mut self, key: &VersionKey, before: Option<&Version>, after: Option<&Version>) {
+        for file in before.iter().flat_map(|version| version.files()) {
+            if let Some(holders) = self.0.get_mut(&file.sha256) {
+                holders.retain(|holder| holder != key);
+                if holders.is_empty() {
+                    self.0.remove(&file.sha256);
                 }
             }
-            let Some(version) = resources.version(key) else {
-                continue;
-            };
-            for file in &version.files {
-                self.holders
-                    .entry(file.sha256)
-                    .or_default()
-                    .insert(key.clone(), file.size_bytes);
+        }
+        for file in after.iter().flat_map(|version| version.files()) {
+            // Most blobs have one holder: no more room than for that.
+            let holders = self.0.entry(file.sha256).or_insert_with(|| Vec::with_capacity(1));
+            if let Err(place) = holders.binary_search(key) {
+                holders.insert(place, key.clone());
             }
-            let digests = version.files.iter().map(|file| file.sha256).collect();
-            self.held.insert(key.clone(), digests);
         }
     }
 
-    /// The versions that hold a blob, and its size as each has it (they agree).
-    pub(super) fn holders(&self, digest: &Digest) -> impl Iterator<Item = (&VersionKey, u64)> {
-        self.holders
-            .get(digest)
-            .into_iter()
-            .flatten()
-            .map(|(key, size_bytes)| (key, *size_bytes))
+    /// The versions that hold a blob, in order.
+    pub(super) fn holders(&self, digest: &Digest) -> &[VersionKey] {
+        self.0.get(digest).map_or(&[], Vec::as_slice)
     }
 
     pub(super) fn len(&self) -> usize {
-        self.holders.len()
+        self.0.len()
     }
 }

@@ -50,6 +50,7 @@ pub(crate) async fn follow(
             model,
             start,
             pending: Vec::new(),
+            building: None,
             heard: false,
         };
         let ended = shutdown.race(watch.run(&mut client)).await;
@@ -98,8 +99,10 @@ struct Watch<'a> {
     model: &'a SharedReadModel,
     /// Where the next watch would begin.
     start: Start,
-    /// Changes of a transaction, or of the first state, that is not complete yet.
+    /// Changes of a transaction that is not complete yet.
     pending: Vec<Change>,
+    /// The first state, as far as it has come: it takes much less room in the model than in messages.
+    building: Option<ReadModel>,
     /// Whether the catalog said anything.
     heard: bool,
 }
@@ -142,12 +145,20 @@ impl Watch<'_> {
             self.heard = true;
             tracing::info!(start = ?self.start, "following the catalog");
         }
-        self.pending.extend(response.changes);
+        match self.start {
+            Start::InitialState => {
+                let building = self.building.get_or_insert_with(ReadModel::new);
+                building.apply(response.changes, response.revision, now);
+            }
+            Start::After(_) => self.pending.extend(response.changes),
+        }
         if response.revision != 0 {
-            let changes = std::mem::take(&mut self.pending);
-            match self.start {
-                Start::InitialState => self.begin(changes, response.revision, now),
-                Start::After(_) => self.advance(changes, response.revision, now),
+            match self.building.take() {
+                Some(new) => self.begin(new, now),
+                None => {
+                    let changes = std::mem::take(&mut self.pending);
+                    self.advance(changes, response.revision, now);
+                }
             }
             self.start = Start::After(response.revision);
         }
@@ -158,13 +169,19 @@ impl Watch<'_> {
         }
     }
 
-    fn begin(&self, state: Vec<Change>, revision: i64, now: OffsetDateTime) {
-        let new = ReadModel::from_state(state, revision, now);
-        tracing::info!(revision, blobs = new.blob_count(), "received the catalog's state");
+    fn begin(&self, new: ReadModel, now: OffsetDateTime) {
+        tracing::info!(
+            revision = new.revision(),
+            blobs = new.blob_count(),
+            "received the catalog's state"
+        );
+        let mut old = None;
         self.model.send_modify(|model| match model {
-            Some(model) => model.replace(new, now),
+            Some(model) => old = Some(model.replace(new, now)),
             None => *model = Some(new),
         });
+        // Dropped here, where no reader of the model waits for it.
+        drop(old);
     }
 
     fn advance(&self, changes: Vec<Change>, revision: i64, now: OffsetDateTime) {

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ops::Bound,
     sync::Arc,
     time::Duration,
 };
@@ -11,102 +12,32 @@ use rootstock_proto::{catalog::v1 as wire, convert};
 use time::OffsetDateTime;
 use wire::{Change, ChangeOperation, change::Resource};
 
-use super::is_within;
+use super::{
+    items::{AliasKey, AliasTarget, ChangedVersion, Image, Version, VersionKey},
+    snapshot::Snapshot,
+};
 
-/// The state of the catalog, as far as the edge shows it. Cheap to clone: its parts are shared.
-#[derive(Debug, Clone, Default)]
+/// The state of the catalog, as far as the edge shows it.
+#[derive(Debug, Default)]
 pub(crate) struct Resources {
     /// The last revision that was applied.
     pub(crate) revision: i64,
     images: BTreeMap<Arc<str>, Arc<Image>>,
+    /// Images by name: at most one of each type, deleted ones aside.
+    by_name: BTreeMap<Arc<str>, Vec<Arc<str>>>,
     versions: BTreeMap<VersionKey, Arc<Version>>,
-    aliases: BTreeMap<AliasKey, AliasTarget>,
-    /// The files of the versions that applications hold, by the applications' names.
+    /// The versions that are not on the list: what [`Resources::prune`] has to look at.
+    delisted: BTreeSet<VersionKey>,
+    deleted_images: BTreeSet<Arc<str>>,
+    aliases: BTreeMap<Arc<AliasKey>, AliasTarget>,
+    aliases_of: BTreeMap<Arc<str>, Vec<Arc<AliasKey>>>,
+    /// The versions that applications hold, by the applications' names.
     applications: BTreeMap<String, Arc<wire::Application>>,
     /// How many applications hold a file.
     held: BTreeMap<Digest, usize>,
     settings: BTreeMap<String, String>,
     /// What `settings` says of it, or the default.
     deletion_grace: Option<Duration>,
-}
-
-/// Names a version.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct VersionKey {
-    pub(crate) image_id: Arc<str>,
-    pub(crate) number: i32,
-}
-
-/// Names an alias.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct AliasKey {
-    name: String,
-    image_type: i32,
-    architecture: String,
-}
-
-/// What an alias points to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct AliasTarget {
-    image_id: Arc<str>,
-    /// The one version that it is pinned to; `None` follows the newest.
-    version: Option<i32>,
-}
-
-/// An alias.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Alias<'a> {
-    pub(crate) name: &'a str,
-    /// As messages number types.
-    pub(crate) image_type: i32,
-    pub(crate) architecture: &'a str,
-    pub(crate) image_id: &'a str,
-    /// The one version that it is pinned to; `None` follows the newest.
-    pub(crate) version: Option<i32>,
-}
-
-/// An image.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Image {
-    /// As it was last told.
-    pub(crate) message: wire::Image,
-    /// Whether it was deleted. It is kept until the grace of its versions is over.
-    pub(crate) is_deleted: bool,
-}
-
-/// A version that is listed, or was.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Version {
-    /// As it was last told.
-    pub(crate) message: wire::Version,
-    /// Its files.
-    pub(crate) files: Vec<File>,
-    /// When it went off the list; `None` while it is on it.
-    pub(crate) delisted_at: Option<OffsetDateTime>,
-}
-
-/// A file of a version.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct File {
-    /// What it is to the version.
-    pub(crate) ftype: String,
-    /// The name of its blob.
-    pub(crate) sha256: Digest,
-    /// Its exact length.
-    pub(crate) size_bytes: u64,
-}
-
-impl Version {
-    /// Whether clients are shown it. What a hold hides is not, and stays readable.
-    pub(crate) fn is_listed(&self) -> bool {
-        self.delisted_at.is_none() && !self.message.hidden
-    }
-
-    /// Whether clients may read its files, applications left aside.
-    fn is_readable(&self, now: OffsetDateTime, grace: Duration) -> bool {
-        self.delisted_at
-            .is_none_or(|delisted_at| is_within(delisted_at, grace, now))
-    }
 }
 
 impl Resources {
@@ -117,7 +48,7 @@ impl Resources {
     }
 
     /// An image, deleted ones included while they are remembered.
-    pub(super) fn image(&self, id: &str) -> Option<&Image> {
+    pub(crate) fn image(&self, id: &str) -> Option<&Image> {
         self.images.get(id).map(Arc::as_ref)
     }
 
@@ -125,12 +56,24 @@ impl Resources {
         self.versions.get(key).map(Arc::as_ref)
     }
 
-    /// The images that are shown to everyone, in the order of their ids.
-    pub(crate) fn public_images(&self) -> impl Iterator<Item = &Image> {
-        self.images
-            .values()
-            .map(Arc::as_ref)
-            .filter(|image| image.message.public && !image.is_deleted)
+    /// The names of all images, in order.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.by_name.keys()
+    }
+
+    /// The images of one name, of any type.
+    pub(crate) fn images_named(&self, name: &str) -> impl Iterator<Item = &Image> {
+        let ids = self.by_name.get(name).into_iter().flatten();
+        ids.filter_map(|id| self.image(id))
+    }
+
+    /// The images whose names begin with a prefix.
+    pub(crate) fn images_with_prefix<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = &'a Image> {
+        self.by_name
+            .range::<str, _>((Bound::Included(prefix), Bound::Unbounded))
+            .take_while(move |(name, _)| name.starts_with(prefix))
+            .flat_map(|(_, ids)| ids)
+            .filter_map(|id| self.image(id))
     }
 
     /// The versions of an image that are listed, in the order of their numbers.
@@ -144,21 +87,35 @@ impl Resources {
     /// ago, or an application holds it.
     pub(super) fn is_readable(&self, version: &Version, now: OffsetDateTime) -> bool {
         version.is_readable(now, self.deletion_grace())
-            || version
-                .files
-                .iter()
-                .any(|file| self.held.contains_key(&file.sha256))
+            || !self.held.is_empty()
+                && version
+                    .files()
+                    .iter()
+                    .any(|file| self.held.contains_key(&file.sha256))
     }
 
-    /// All aliases, in the order of (name, type, architecture).
-    pub(crate) fn aliases(&self) -> impl Iterator<Item = Alias<'_>> {
-        self.aliases.iter().map(|(key, target)| Alias {
-            name: &key.name,
-            image_type: key.image_type,
-            architecture: &key.architecture,
-            image_id: &target.image_id,
-            version: target.version,
-        })
+    /// The aliases that point to an image.
+    pub(crate) fn aliases_of(&self, image_id: &str) -> impl Iterator<Item = (&AliasKey, &AliasTarget)> {
+        let keys = self.aliases_of.get(image_id).into_iter().flatten();
+        keys.filter_map(|key| Some((key.as_ref(), self.aliases.get(key)?)))
+    }
+
+    /// Whether there is an alias, whatever image it points to.
+    pub(crate) fn has_alias(&self, name: &str, image_type: i32, architecture: &str) -> bool {
+        let key = AliasKey {
+            name: name.into(),
+            image_type,
+            architecture: architecture.into(),
+        };
+        self.aliases.contains_key(&key)
+    }
+
+    /// The aliases of one name, of any type and architecture.
+    fn aliases_named<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a AliasTarget> {
+        self.aliases
+            .range::<AliasKey, _>(AliasKey::first_of(name)..)
+            .take_while(move |(key, _)| *key.name == *name)
+            .map(|(_, target)| target)
     }
 
     fn versions_of(&self, image_id: &str) -> impl Iterator<Item = (&VersionKey, &Arc<Version>)> {
@@ -173,8 +130,23 @@ impl Resources {
         self.versions.range(first..=last)
     }
 
-    /// Applies one change; answers the versions that it touched.
-    pub(super) fn apply(&mut self, change: Change, now: OffsetDateTime) -> Vec<VersionKey> {
+    /// The images that a change says something of.
+    pub(super) fn affected_images(&self, change: &Change) -> Vec<Arc<str>> {
+        match &change.resource {
+            Some(Resource::Image(image)) => vec![image.id.as_str().into()],
+            Some(Resource::Version(version)) => vec![version.image_id.as_str().into()],
+            // Whether two images can share a product depends on who else bears an alias.
+            Some(Resource::Alias(alias)) => {
+                let bearers = self.aliases_named(&alias.name);
+                let bearers = bearers.map(|target| Arc::clone(&target.image_id));
+                bearers.chain([alias.image_id.as_str().into()]).collect()
+            }
+            Some(Resource::Setting(_) | Resource::Application(_) | Resource::Remote(_)) | None => Vec::new(),
+        }
+    }
+
+    /// Applies one change; returns the versions that it changed.
+    pub(super) fn apply(&mut self, change: Change, now: OffsetDateTime) -> Vec<ChangedVersion> {
         let operation = change.operation();
         let changed_at = change
             .changed_at
@@ -183,10 +155,10 @@ impl Resources {
             .unwrap_or(now);
         let is_deleted = operation == ChangeOperation::Deleted;
         match change.resource {
-            Some(Resource::Image(image)) => self.apply_image(image, is_deleted, changed_at),
+            Some(Resource::Image(image)) => self.apply_image(&image, is_deleted, changed_at),
             Some(Resource::Version(version)) => self.apply_version(version, is_deleted, changed_at),
             Some(Resource::Alias(alias)) => {
-                self.apply_alias(alias, is_deleted);
+                self.apply_alias(&alias, is_deleted);
                 Vec::new()
             }
             Some(Resource::Setting(setting)) => {
@@ -204,23 +176,51 @@ impl Resources {
 
     fn apply_image(
         &mut self,
-        message: wire::Image,
+        message: &wire::Image,
         is_deleted: bool,
         changed_at: OffsetDateTime,
-    ) -> Vec<VersionKey> {
-        let image_id: Arc<str> = message.id.as_str().into();
-        self.images
-            .insert(Arc::clone(&image_id), Arc::new(Image { message, is_deleted }));
+    ) -> Vec<ChangedVersion> {
+        let image = Image::new(message, is_deleted);
+        let id = Arc::clone(&image.id);
+        self.insert_image(Arc::new(image));
         if !is_deleted {
             return Vec::new();
         }
-        let keys: Vec<_> = self.versions_of(&image_id).map(|(key, _)| key.clone()).collect();
-        for key in &keys {
-            if let Some(version) = self.versions.get_mut(key) {
-                Arc::make_mut(version).delisted_at.get_or_insert(changed_at);
+        let keys: Vec<_> = self.versions_of(&id).map(|(key, _)| key.clone()).collect();
+        let changed = keys.into_iter().filter_map(|key| {
+            let version = self.versions.get_mut(&key)?;
+            let before = Some(Arc::clone(version));
+            Arc::make_mut(version).delisted_at.get_or_insert(changed_at);
+            self.delisted.insert(key.clone());
+            Some(ChangedVersion { key, before })
+        });
+        changed.collect()
+    }
+
+    fn insert_image(&mut self, image: Arc<Image>) {
+        self.remove_image(&image.id.clone());
+        let ids = self
+            .by_name
+            .entry(Arc::clone(&image.name))
+            .or_insert_with(|| Vec::with_capacity(1));
+        ids.push(Arc::clone(&image.id));
+        if image.is_deleted {
+            self.deleted_images.insert(Arc::clone(&image.id));
+        }
+        self.images.insert(Arc::clone(&image.id), image);
+    }
+
+    fn remove_image(&mut self, id: &Arc<str>) {
+        let Some(image) = self.images.remove(id) else {
+            return;
+        };
+        self.deleted_images.remove(id);
+        if let Some(ids) = self.by_name.get_mut(&image.name) {
+            ids.retain(|other| other != id);
+            if ids.is_empty() {
+                self.by_name.remove(&image.name);
             }
         }
-        keys
     }
 
     fn apply_version(
@@ -228,66 +228,88 @@ impl Resources {
         change: wire::VersionChange,
         is_deleted: bool,
         changed_at: OffsetDateTime,
-    ) -> Vec<VersionKey> {
+    ) -> Vec<ChangedVersion> {
         let Some(message) = change.version else {
             return Vec::new();
         };
+        let image_id = change.image_id.as_str();
         let key = VersionKey {
-            image_id: change.image_id.as_str().into(),
+            image_id: match self.images.get(image_id) {
+                Some(image) => Arc::clone(&image.id),
+                None => image_id.into(),
+            },
             number: message.number,
         };
+        let before = self.versions.get(&key).cloned();
         let is_listed = !is_deleted && message.status() == wire::Status::Active;
         let delisted_at = (!is_listed)
             .then(|| {
-                let before = self.versions.get(&key);
-                let told = message.deleted_at.as_ref().or(message.delisted_at.as_ref());
-                let told = told.and_then(convert::moment);
-                told.or_else(|| before.map(|version| version.delisted_at.unwrap_or(changed_at)))
+                let sent = message.deleted_at.as_ref().or(message.delisted_at.as_ref());
+                let sent = sent.and_then(convert::moment);
+                sent.or_else(|| {
+                    before
+                        .as_ref()
+                        .map(|version| version.delisted_at.unwrap_or(changed_at))
+                })
             })
             .flatten();
         if !is_listed && delisted_at.is_none() {
             // It never was listed: nobody can have heard of it.
             return Vec::new();
         }
-        match files(&message) {
-            Ok(files) => {
-                self.versions.insert(
-                    key.clone(),
-                    Arc::new(Version {
-                        message,
-                        files,
-                        delisted_at,
-                    }),
-                );
-            }
+        match Version::new(&message, delisted_at) {
+            Ok(version) => self.insert_version(&key, Arc::new(version)),
             Err(problem) => {
                 tracing::warn!(
                     image.id = change.image_id,
                     version.number = message.number,
                     problem,
-                    "a version that the catalog sent cannot be understood and is left out"
+                    "a version that the catalog sent cannot be understood and is skipped"
                 );
                 self.versions.remove(&key);
+                self.delisted.remove(&key);
             }
         }
-        vec![key]
+        vec![ChangedVersion { key, before }]
     }
 
-    fn apply_alias(&mut self, alias: wire::Alias, is_deleted: bool) {
+    fn insert_version(&mut self, key: &VersionKey, version: Arc<Version>) {
+        if version.delisted_at.is_some() {
+            self.delisted.insert(key.clone());
+        } else {
+            self.delisted.remove(key);
+        }
+        self.versions.insert(key.clone(), version);
+    }
+
+    fn apply_alias(&mut self, alias: &wire::Alias, is_deleted: bool) {
+        let key = AliasKey::of(alias);
+        if let Some((key, target)) = self.aliases.remove_entry(&key)
+            && let Some(keys) = self.aliases_of.get_mut(&target.image_id)
+        {
+            keys.retain(|other| *other != key);
+            if keys.is_empty() {
+                self.aliases_of.remove(&target.image_id);
+            }
+        }
+        if is_deleted {
+            return;
+        }
+        let key = Arc::new(key);
+        let image_id: Arc<str> = match self.images.get(alias.image_id.as_str()) {
+            Some(image) => Arc::clone(&image.id),
+            None => alias.image_id.as_str().into(),
+        };
+        let keys = self
+            .aliases_of
+            .entry(Arc::clone(&image_id))
+            .or_insert_with(|| Vec::with_capacity(1));
+        keys.push(Arc::clone(&key));
         let target = AliasTarget {
-            image_id: alias.image_id.as_str().into(),
+            image_id,
             version: alias.version,
         };
-        let key = AliasKey {
-            name: alias.name,
-            image_type: alias.r#type,
-            architecture: alias.architecture,
-        };
-        if is_deleted {
-            self.aliases.remove(&key);
-        } else {
-            self.aliases.insert(key, target);
-        }
+        self.aliases.insert(key, target);
     }
 
     fn apply_application(&mut self, application: wire::Application, is_deleted: bool) {
@@ -320,15 +342,15 @@ impl Resources {
         for (key, value) in &self.settings {
             // The catalog checks what it stores; a key that is newer than this gateway means nothing here.
             if let Err(error) = settings.set(key, value) {
-                tracing::debug!(%error, "a setting is passed over");
+                tracing::debug!(%error, "a setting is skipped");
             }
         }
         self.deletion_grace = Some(settings.deletion_grace);
     }
 
-    /// Takes over from an older state what is unknown here but may still be read; answers the
-    /// versions it took.
-    pub(super) fn inherit(&mut self, older: &Self, now: OffsetDateTime) -> Vec<VersionKey> {
+    /// Takes over from an older state what is unknown here but may still be read; returns the versions
+    /// it took.
+    pub(super) fn inherit(&mut self, older: &Self, now: OffsetDateTime) -> Vec<ChangedVersion> {
         let mut inherited = Vec::new();
         for (key, version) in &older.versions {
             if self.versions.contains_key(key) || !self.is_readable(version, now) {
@@ -337,99 +359,69 @@ impl Resources {
             let Some(image) = older.images.get(&key.image_id) else {
                 continue;
             };
-            self.images.entry(Arc::clone(&key.image_id)).or_insert_with(|| {
-                Arc::new(Image {
+            if !self.images.contains_key(&key.image_id) {
+                self.insert_image(Arc::new(Image {
                     is_deleted: true,
                     ..Image::clone(image)
-                })
-            });
+                }));
+            }
             let mut version = Arc::clone(version);
             Arc::make_mut(&mut version).delisted_at.get_or_insert(now);
-            self.versions.insert(key.clone(), version);
-            inherited.push(key.clone());
+            self.insert_version(key, version);
+            inherited.push(ChangedVersion {
+                key: key.clone(),
+                before: None,
+            });
         }
         inherited
     }
 
-    /// Forgets versions whose grace is over, and deleted images that have none left; answers the
+    /// Forgets versions whose grace is over, and deleted images that have none left; returns the
     /// versions.
-    pub(super) fn prune(&mut self, now: OffsetDateTime) -> Vec<VersionKey> {
-        let over: Vec<_> = self
-            .versions
-            .iter()
-            .filter(|(_, version)| !self.is_readable(version, now))
-            .map(|(key, _)| key.clone())
+    pub(super) fn prune(&mut self, now: OffsetDateTime) -> Vec<ChangedVersion> {
+        let is_over = |key: &&VersionKey| {
+            self.version(key)
+                .is_none_or(|version| !self.is_readable(version, now))
+        };
+        let over: Vec<_> = self.delisted.iter().filter(is_over).cloned().collect();
+        let forgotten: Vec<ChangedVersion> = over
+            .into_iter()
+            .map(|key| {
+                self.delisted.remove(&key);
+                let before = self.versions.remove(&key);
+                ChangedVersion { key, before }
+            })
             .collect();
-        for key in &over {
-            self.versions.remove(key);
+        let has_no_version = |id: &&Arc<str>| self.versions_of(id).next().is_none();
+        let gone: Vec<_> = self
+            .deleted_images
+            .iter()
+            .filter(has_no_version)
+            .cloned()
+            .collect();
+        for id in gone {
+            self.remove_image(&id);
         }
-        let held: BTreeSet<_> = self.versions.keys().map(|key| &key.image_id).collect();
-        self.images
-            .retain(|id, image| !image.is_deleted || held.contains(id));
-        over
+        forgotten
     }
 
-    /// The changes that make this state out of nothing.
-    pub(super) fn to_changes(&self) -> Vec<Change> {
-        let change = |operation: ChangeOperation, resource| Change {
+    /// The state as it is now, to be read while this one goes on changing.
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        let images = self.images.values().cloned();
+        let versions = self.versions.iter();
+        let aliases = self.aliases.iter();
+        Snapshot {
             revision: self.revision,
-            operation: operation.into(),
-            changed_at: None,
-            resource: Some(resource),
-        };
-        let settings = self.settings.iter().map(|(key, value)| {
-            let setting = wire::Setting {
-                key: key.clone(),
-                value: value.clone(),
-                ..wire::Setting::default()
-            };
-            change(ChangeOperation::State, Resource::Setting(setting))
-        });
-        let images = self.images.values().map(|image| {
-            let operation = if image.is_deleted {
-                ChangeOperation::Deleted
-            } else {
-                ChangeOperation::State
-            };
-            change(operation, Resource::Image(image.message.clone()))
-        });
-        let versions = self.versions.iter().map(|(key, version)| {
-            let mut message = version.message.clone();
-            let operation = match version.delisted_at {
-                None => ChangeOperation::State,
-                Some(delisted_at) => {
-                    message.deleted_at = Some(convert::timestamp(delisted_at));
-                    ChangeOperation::Deleted
-                }
-            };
-            let version = wire::VersionChange {
-                image_id: key.image_id.to_string(),
-                version: Some(message),
-                ..wire::VersionChange::default()
-            };
-            change(operation, Resource::Version(version))
-        });
-        let aliases = self.aliases.iter().map(|(key, target)| {
-            let alias = wire::Alias {
-                name: key.name.clone(),
-                r#type: key.image_type,
-                architecture: key.architecture.clone(),
-                image_id: target.image_id.to_string(),
-                version: target.version,
-                ..wire::Alias::default()
-            };
-            change(ChangeOperation::State, Resource::Alias(alias))
-        });
-        let applications = self.applications.values().map(|application| {
-            let application = Resource::Application(wire::Application::clone(application));
-            change(ChangeOperation::State, application)
-        });
-        settings
-            .chain(images)
-            .chain(versions)
-            .chain(aliases)
-            .chain(applications)
-            .collect()
+            settings: self.settings.clone(),
+            images: images.collect(),
+            versions: versions
+                .map(|(key, version)| (key.clone(), Arc::clone(version)))
+                .collect(),
+            aliases: aliases
+                .map(|(key, target)| (Arc::clone(key), target.clone()))
+                .collect(),
+            applications: self.applications.values().cloned().collect(),
+        }
     }
 }
 
@@ -437,21 +429,4 @@ impl Resources {
 fn held_files(application: &wire::Application) -> impl Iterator<Item = Digest> {
     let artifacts = application.version.iter().flat_map(|version| &version.artifacts);
     artifacts.filter_map(|artifact| artifact.sha256.parse().ok())
-}
-
-fn files(version: &wire::Version) -> Result<Vec<File>, String> {
-    let file = |artifact: &wire::Artifact| {
-        let sha256 = artifact
-            .sha256
-            .parse()
-            .map_err(|error| format!("{}: {error}", artifact.ftype))?;
-        let size_bytes = u64::try_from(artifact.size_bytes)
-            .map_err(|_| format!("{}: its size is negative", artifact.ftype))?;
-        Ok(File {
-            ftype: artifact.ftype.clone(),
-            sha256,
-            size_bytes,
-        })
-    };
-    version.artifacts.iter().map(file).collect()
 }

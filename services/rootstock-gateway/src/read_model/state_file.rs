@@ -1,9 +1,9 @@
 //! The last state on disk, so that a gateway that starts while the catalog is down serves what it
 //! served before.
 //!
-//! The file is a line that names the format, the SHA-256 of the rest, and the state as the message
-//! that a watch would begin with. It is only a stopgap: the first state that the catalog sends takes
-//! its place whole.
+//! The file is a line that names the format, the SHA-256 of the rest, the revision in eight bytes, and the
+//! state as the changes that a watch would begin with, each after its length. It is only a stopgap: the
+//! first state that the catalog sends takes its place whole.
 
 use std::{
     fs, io,
@@ -13,12 +13,12 @@ use std::{
 
 use prost::Message as _;
 use rootstock_model::Digest;
-use rootstock_proto::catalog::v1::WatchResponse;
+use rootstock_proto::catalog::v1::Change;
 use time::OffsetDateTime;
 
-use super::{ReadModel, Resources};
+use super::{ReadModel, snapshot::Snapshot};
 
-const FORMAT: &[u8] = b"rootstock-gateway state 1\n";
+const FORMAT: &[u8] = b"rootstock-gateway state 2\n";
 const DIGEST_BYTES: usize = 32;
 
 /// Why a state file was not taken.
@@ -46,25 +46,32 @@ pub(crate) fn load(path: &Path, now: OffsetDateTime) -> Result<Option<ReadModel>
     if Digest::of(state).as_bytes() != digest {
         return Err(StateFileError::Damaged);
     }
-    let state = WatchResponse::decode(state).map_err(|_| StateFileError::Damaged)?;
-    Ok(Some(ReadModel::from_state(state.changes, state.revision, now)))
+    let (revision, mut changes) = state.split_first_chunk().ok_or(StateFileError::Damaged)?;
+    let mut model = ReadModel::new();
+    // One by one: decoded, a state takes several times the room that it takes in the model.
+    while !changes.is_empty() {
+        let change = Change::decode_length_delimited(&mut changes).map_err(|_| StateFileError::Damaged)?;
+        model.apply([change], 0, now);
+    }
+    model.apply([], i64::from_le_bytes(*revision), now);
+    Ok(Some(model))
 }
 
 /// The bytes of the file.
-pub(crate) fn encode(resources: &Resources) -> Vec<u8> {
-    let state = WatchResponse {
-        changes: resources.to_changes(),
-        revision: resources.revision,
-    };
-    let state = state.encode_to_vec();
-    let mut bytes = Vec::with_capacity(FORMAT.len() + DIGEST_BYTES + state.len());
-    bytes.extend_from_slice(FORMAT);
-    bytes.extend_from_slice(Digest::of(&state).as_bytes());
-    bytes.extend_from_slice(&state);
+pub(crate) fn encode(snapshot: &Snapshot) -> Vec<u8> {
+    let begin = FORMAT.len() + DIGEST_BYTES;
+    let mut bytes = FORMAT.to_vec();
+    bytes.resize(begin, 0);
+    bytes.extend_from_slice(&snapshot.revision.to_le_bytes());
+    for change in snapshot.changes() {
+        bytes.extend_from_slice(&change.encode_length_delimited_to_vec());
+    }
+    let digest = Digest::of(&bytes[begin..]);
+    bytes[FORMAT.len()..begin].copy_from_slice(digest.as_bytes());
     bytes
 }
 
-/// Puts the bytes in the file's place in one step: whoever reads it finds the old or the new ones.
+/// Puts the bytes in the file's place in one step: readers find the old or the new ones.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut staging = path.as_os_str().to_owned();
     staging.push(".new");

@@ -5,7 +5,10 @@ use time::{Duration, macros::datetime};
 use wire::{Change, ChangeOperation as Operation, change::Resource};
 
 use super::*;
-use crate::test_catalog::{change, image, version};
+use crate::{
+    listing::{audience, entries::Entries},
+    test_catalog::{change, image, version},
+};
 
 const NOW: OffsetDateTime = datetime!(2026-11-22 05:24 UTC);
 const DAY: Duration = Duration::DAY;
@@ -28,7 +31,20 @@ fn model() -> ReadModel {
 }
 
 fn reads(model: &ReadModel, text: &str, now: OffsetDateTime) -> bool {
-    model.readable_blob(&digest(text), now).is_some()
+    audience::public().grants(model, &digest(text), now).is_some()
+}
+
+/// The names of the images that everyone is shown.
+fn listed(model: &ReadModel) -> Vec<String> {
+    let names = model.resources().names();
+    let images = names.flat_map(|name| model.resources().images_named(name));
+    let ids = images.map(|image| Arc::clone(&image.id));
+    let entries = Entries::of(model, audience::public(), ids).entries;
+    entries.into_iter().map(|entry| entry.name.to_string()).collect()
+}
+
+fn state_of(model: &ReadModel) -> Vec<Change> {
+    model.resources().snapshot().changes().collect()
 }
 
 fn deleted(mut change: wire::VersionChange, at: Option<OffsetDateTime>) -> Resource {
@@ -44,10 +60,10 @@ fn blobs_of_listed_versions_can_be_read_and_no_others() {
     let model = model();
     let size_bytes = "root".len() as u64;
     assert_eq!(
-        model.readable_blob(&digest("root"), NOW),
-        Some(ReadableBlob { size_bytes })
+        audience::public().grants(&model, &digest("root"), NOW),
+        Some(size_bytes)
     );
-    assert_eq!(model.readable_blob(&digest("other"), NOW), None);
+    assert!(!reads(&model, "other", NOW));
     assert_eq!((model.revision(), model.blob_count()), (5, 2));
 }
 
@@ -95,15 +111,7 @@ fn what_went_off_the_list_stays_readable_for_the_grace() {
             gone(Resource::Image(image("i1", "debian")), Operation::Deleted),
         ),
     ] {
-        assert_eq!(
-            model
-                .resources()
-                .public_images()
-                .flat_map(|image| { model.resources().listed_versions(&image.message.id) })
-                .count(),
-            0,
-            "{what}"
-        );
+        assert_eq!(listed(&model), [""; 0], "{what}");
         assert!(reads(&model, "root", NOW + DAY - Duration::SECOND), "{what}");
         assert!(!reads(&model, "root", NOW + DAY), "{what}");
         model.prune(NOW + DAY - Duration::SECOND);
@@ -221,19 +229,14 @@ fn a_new_state_takes_the_place_but_what_was_listed_can_still_be_read() {
         ),
     ];
     model.replace(ReadModel::from_state(state, 90, NOW), NOW);
-    let listed: Vec<_> = model
-        .resources()
-        .public_images()
-        .map(|image| image.message.name.as_str())
-        .collect();
-    assert_eq!(listed, ["alpine"]);
+    assert_eq!(listed(&model), ["alpine"]);
     assert!(reads(&model, "root 3", NOW + DAY));
     assert!(reads(&model, "root", NOW + DAY - Duration::SECOND));
     assert!(!reads(&model, "root", NOW + DAY));
     model.prune(NOW + DAY);
     assert_eq!(model.blob_count(), 2);
     assert_eq!(
-        model.resources().to_changes().len(),
+        state_of(&model).len(),
         2,
         "the image that is gone is forgotten with its versions"
     );
@@ -288,11 +291,11 @@ fn a_state_survives_the_file() {
         change(11, Operation::Deleted, Resource::Image(image("i2", "gone"))),
     ];
     model.apply(changes, 11, NOW);
-    state_file::write(&path, &state_file::encode(model.resources())).unwrap();
+    state_file::write(&path, &state_file::encode(&model.resources().snapshot())).unwrap();
     let loaded = state_file::load(&path, NOW + Duration::HOUR).unwrap().unwrap();
     assert_eq!(loaded.revision(), 11);
     // The moment of de-listing is kept with the version, nothing else may differ.
-    assert_eq!(loaded.resources().to_changes(), model.resources().to_changes());
+    assert_eq!(state_of(&loaded), state_of(&model));
     for blob in ["root", "root 2", "m"] {
         assert!(reads(&loaded, blob, NOW + DAY - Duration::SECOND), "{blob}");
     }
@@ -347,7 +350,7 @@ fn a_hidden_version_is_not_listed_and_stays_readable() {
     assert_eq!(model.resources().listed_versions("i1").count(), 0);
     model.prune(NOW + 2 * DAY);
     assert!(reads(&model, "root", NOW + 2 * DAY));
-    let reloaded = ReadModel::from_state(model.resources().to_changes(), 6, NOW);
+    let reloaded = ReadModel::from_state(state_of(&model), 6, NOW);
     assert_eq!(reloaded.resources().listed_versions("i1").count(), 0);
     assert!(reads(&reloaded, "root", NOW + 2 * DAY));
 }
@@ -394,9 +397,9 @@ fn what_an_application_holds_is_readable_for_as_long_whatever_becomes_of_its_ima
     let later = NOW + 30 * DAY;
     model.prune(later);
     assert!(reads(&model, "root", later));
-    assert_eq!(model.resources().public_images().count(), 0);
+    assert_eq!(listed(&model), [""; 0]);
     // After a restart too.
-    let mut model = ReadModel::from_state(model.resources().to_changes(), 8, NOW);
+    let mut model = ReadModel::from_state(state_of(&model), 8, NOW);
     model.prune(later);
     assert!(reads(&model, "root", later));
     // It moves on, and lets go.
@@ -410,8 +413,15 @@ fn what_an_application_holds_is_readable_for_as_long_whatever_becomes_of_its_ima
 #[test]
 fn a_download_of_a_root_is_a_use_and_one_of_metadata_is_none() {
     let mut model = model();
-    assert_eq!(model.used_by_download_of(&digest("root")), ["i1"]);
-    assert!(model.used_by_download_of(&digest("metadata")).is_empty());
+    assert_eq!(
+        audience::public().used_by_download_of(&model, &digest("root")),
+        ["i1"]
+    );
+    assert!(
+        audience::public()
+            .used_by_download_of(&model, &digest("metadata"))
+            .is_empty()
+    );
     let mut private = image("i1", "debian");
     private.public = false;
     model.apply(
@@ -419,5 +429,9 @@ fn a_download_of_a_root_is_a_use_and_one_of_metadata_is_none() {
         6,
         NOW,
     );
-    assert!(model.used_by_download_of(&digest("root")).is_empty());
+    assert!(
+        audience::public()
+            .used_by_download_of(&model, &digest("root"))
+            .is_empty()
+    );
 }

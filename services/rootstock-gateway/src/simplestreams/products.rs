@@ -1,265 +1,228 @@
-//! From the read model to the entries of a simplestreams tree.
+//! From entries to the products of a simplestreams tree.
 //!
 //! An image becomes the product of its name. A container and a virtual machine of one name become
 //! one product, as on public servers, when they can: same architecture, same description, and where
 //! both have a version of one serial, the same metadata tarball. Otherwise the virtual machine goes
 //! under `<name>:virtual-machine`, a name that clients never show. Which versions and aliases a
 //! product has is decided before, in [`dedupe`].
+//!
+//! What an image becomes depends on the images of its [`family`], and on those that share a content with
+//! one of these; on no others. So a change is shown by rendering a family or two.
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use rootstock_model::{
-    AliasName, Architecture, Digest, ImageName, ImageType, MetadataFtype, RootFtype, serial,
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
 };
-use rootstock_proto::{catalog::v1 as wire, convert};
+
+use rootstock_model::{AliasName, Architecture, ImageName, ImageType, MetadataFtype, RootFtype, serial};
+use rootstock_proto::catalog::v1 as wire;
 use rootstock_simplestreams::{
     FileEntry, ProductEntry, SplitEntry, VersionEntry, VersionStamp, served_serials,
 };
-use time::{Date, OffsetDateTime};
 
-use super::dedupe;
-use crate::read_model::{Alias, File, Image, Resources, Version};
+use super::dedupe::{Unique, dedupe};
+use crate::{
+    listing::{
+        audience::Audience,
+        entries::{Entries, Entry, EntryFiles, EntryVersion},
+    },
+    read_model::{File, ReadModel},
+};
 
-/// Where blobs lie, relative to the gateway's URL.
-pub(crate) const BLOBS_PATH: &str = "blobs/sha256";
+/// Where blobs lie, relative to the image server's URL.
+const BLOBS_PATH: &str = "blobs/sha256";
 
-/// What the index is made of.
+/// What is put behind the name of a product that cannot have the image's own.
+const SUFFIXES: [&str; 2] = [":version-", ":virtual-machine"];
+
+/// What entries become.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Products {
     /// By their names.
-    pub(crate) entries: BTreeMap<ImageName, ProductEntry>,
+    pub(crate) products: BTreeMap<ImageName, ProductEntry>,
     /// What could not be shown, and why.
-    pub(crate) left_out: BTreeSet<String>,
+    pub(crate) skipped: BTreeSet<String>,
 }
 
-/// One image, read out of its message.
-pub(super) struct Line<'a> {
-    pub(super) name: ImageName,
-    pub(super) image_type: ImageType,
-    pub(super) architecture: Architecture,
-    /// Those that follow its newest version.
-    pub(super) aliases: BTreeSet<AliasName>,
-    /// Those that are pinned to one of its versions, with its number.
-    pub(super) pinned: BTreeMap<AliasName, i32>,
-    pub(super) properties: BTreeMap<String, String>,
-    pub(super) support_eol: Option<Date>,
-    pub(super) versions: Vec<Content<'a>>,
-    /// The number of its one version, when that has a product of its own.
-    pub(super) apart: Option<i32>,
-}
-
-/// One version, read out of its message.
-#[derive(Clone)]
-pub(super) struct Content<'a> {
-    pub(super) message: &'a wire::Version,
-    pub(super) created_at: OffsetDateTime,
-    pub(super) files: Files,
-}
-
-#[derive(Clone)]
-pub(super) enum Files {
-    Split {
-        root_ftype: RootFtype,
-        entry: SplitEntry,
-    },
-    Unified(FileEntry),
-}
-
-/// The products that show every listed version of every public image.
-pub(crate) fn products(resources: &Resources) -> Products {
-    let mut products = Products::default();
-    let names = AliasTable::of(resources);
-    let mut all = Vec::new();
-    for image in resources.public_images() {
-        match line(image, resources, &names, &mut products.left_out) {
-            Ok(line) if line.versions.is_empty() => {}
-            Ok(line) => all.push(line),
-            Err(problem) => {
-                products
-                    .left_out
-                    .insert(format!("image {}: {problem}", image.message.name));
-            }
+/// The name that all images have whose products may compete for a name with those of this image: without
+/// what is put behind the names of further products.
+pub(crate) fn family(name: &str) -> &str {
+    let mut family = name;
+    loop {
+        let cut = SUFFIXES.iter().filter_map(|suffix| family.rfind(suffix)).max();
+        match cut {
+            Some(cut) if !family[cut + 1..].contains(':') => family = &family[..cut],
+            _ => return family,
         }
     }
-    let mut taken: BTreeSet<ImageName> = all.iter().map(|line| line.name.clone()).collect();
-    let (apart, together): (Vec<_>, Vec<_>) = dedupe::one_place_each(all)
-        .into_iter()
-        .partition(|line| line.apart.is_some());
-    let mut lines: BTreeMap<ImageName, Vec<Line<'_>>> = BTreeMap::new();
-    for line in together {
-        lines.entry(line.name.clone()).or_default().push(line);
-    }
-    let mut with_names_apart = apart;
-    for (name, mut lines) in lines {
-        lines.sort_by_key(|line| line.image_type);
-        match lines.as_slice() {
-            [container, machine] if !can_share_a_product(container, machine, &names) => {
-                with_names_apart.extend(lines.pop());
-            }
-            _ => {}
-        }
-        products.entries.extend(entry(lines).map(|entry| (name, entry)));
-    }
-    for line in with_names_apart {
-        let suffix = match line.apart {
-            Some(number) => format!("version-{number}"),
-            None => "virtual-machine".to_owned(),
-        };
-        match name_apart(&line.name, &suffix, &taken) {
-            Some(name) => {
-                taken.insert(name.clone());
-                products
-                    .entries
-                    .extend(entry(vec![line]).map(|entry| (name, entry)));
-            }
-            None => {
-                let problem = format!("there is no product name left for its {suffix}");
-                products
-                    .left_out
-                    .insert(format!("image {}: {problem}", line.name));
-            }
-        }
-    }
-    products
 }
 
-/// Which image, and which version of it, an alias leads to.
-struct AliasTable<'a> {
-    by_image: BTreeMap<&'a str, Vec<Alias<'a>>>,
-    keys: BTreeSet<(&'a str, ImageType, &'a str)>,
+/// Prefixes of the names that a family's images and products may have besides the family's own.
+pub(crate) fn prefixes(family: &str) -> [String; 2] {
+    SUFFIXES.map(|suffix| format!("{family}{suffix}"))
 }
 
-impl<'a> AliasTable<'a> {
-    fn of(resources: &'a Resources) -> Self {
-        let (mut by_image, mut keys) = (BTreeMap::<_, Vec<_>>::new(), BTreeSet::new());
-        for alias in resources.aliases() {
-            if let Some(image_type) = type_of(alias.image_type) {
-                by_image.entry(alias.image_id).or_default().push(alias);
-                keys.insert((alias.name, image_type, alias.architecture));
-            }
-        }
-        Self { by_image, keys }
-    }
-
-    /// The aliases that lead to an image: those that follow it, and those that are pinned to a version.
-    /// What clients cannot hold is left out.
-    fn of_image(
-        &self,
-        image: &wire::Image,
-        left_out: &mut BTreeSet<String>,
-    ) -> (BTreeSet<AliasName>, BTreeMap<AliasName, i32>) {
-        let (mut following, mut pinned) = (BTreeSet::new(), BTreeMap::new());
-        for alias in self.by_image.get(image.id.as_str()).into_iter().flatten() {
-            match (alias.name.parse(), alias.version) {
-                (Ok(name), None) => {
-                    following.insert(name);
-                }
-                (Ok(name), Some(number)) => {
-                    pinned.insert(name, number);
-                }
-                (Err(error), _) => {
-                    let error: rootstock_model::name::InvalidName = error;
-                    left_out.insert(format!("image {}: {error}", image.name));
-                }
-            }
-        }
-        (following, pinned)
-    }
-
-    fn exists(&self, name: &AliasName, image_type: ImageType, architecture: Architecture) -> bool {
-        self.keys
-            .contains(&(name.as_str(), image_type, architecture.kernel_name()))
-    }
+/// What has to be read of the model to render a family: taken out of it, so that rendering holds up nobody.
+#[derive(Debug)]
+pub(crate) struct FamilyEntries {
+    entries: Entries,
+    /// Whose products are wanted; `None`: those of all entries.
+    family: Option<Arc<str>>,
+    /// Aliases of the entries that an image of the other type bears: that type, and its architecture.
+    borne: BTreeSet<(AliasName, ImageType, Architecture)>,
 }
 
-fn line<'a>(
-    image: &'a Image,
-    resources: &'a Resources,
-    names: &AliasTable<'_>,
-    left_out: &mut BTreeSet<String>,
-) -> Result<Line<'a>, String> {
-    let message = &image.message;
-    let image_type = type_of(message.r#type).ok_or("its type is unknown")?;
-    let mut properties: BTreeMap<_, _> = message.properties.clone().into_iter().collect();
-    if !message.variant.is_empty() {
-        properties
-            .entry("variant".to_owned())
-            .or_insert_with(|| message.variant.clone());
+impl FamilyEntries {
+    /// Reads a family as this audience sees it, with all entries that share a content with it.
+    pub(crate) fn of(model: &ReadModel, audience: &dyn Audience, name: &Arc<str>) -> Self {
+        let resources = model.resources();
+        let [versions, machines] = prefixes(name);
+        let images = resources
+            .images_named(name)
+            .chain(resources.images_with_prefix(&versions))
+            .chain(resources.images_with_prefix(&machines))
+            .filter(|image| family(&image.name) == &**name);
+        let sharing = images.flat_map(move |image| {
+            let fingerprints = resources
+                .listed_versions(&image.id)
+                .filter_map(|version| version.fingerprint);
+            let sharing = fingerprints.flat_map(move |fingerprint| model.images_with(fingerprint));
+            sharing.chain([&image.id]).cloned()
+        });
+        let entries = Entries::of(model, audience, sharing);
+        Self::new(model, entries, Some(Arc::clone(name)))
     }
-    let mut versions = Vec::new();
-    for version in resources.listed_versions(&message.id) {
-        match content(version, image_type) {
-            Ok(content) => versions.extend(content),
-            Err(problem) => {
-                let serial = &version.message.serial;
-                left_out.insert(format!("version {serial} of image {}: {problem}", message.name));
-            }
-        }
+
+    /// Reads every entry that this audience sees.
+    #[cfg(test)]
+    pub(crate) fn all(model: &ReadModel, audience: &dyn Audience) -> Self {
+        let names = model.resources().names();
+        let images = names.flat_map(|name| model.resources().images_named(name));
+        let entries = Entries::of(model, audience, images.map(|image| Arc::clone(&image.id)));
+        Self::new(model, entries, None)
     }
-    let (aliases, pinned) = names.of_image(message, left_out);
-    Ok(Line {
-        name: message.name.parse().map_err(|error| format!("{error}"))?,
-        image_type,
-        architecture: message.architecture.parse().map_err(|error| format!("{error}"))?,
-        aliases,
-        pinned,
-        apart: None,
-        properties,
-        support_eol: message
-            .expires_at
-            .as_ref()
-            .and_then(convert::moment)
-            .map(OffsetDateTime::date),
-        versions,
-    })
-}
 
-fn type_of(image_type: i32) -> Option<ImageType> {
-    wire::ImageType::try_from(image_type).ok().and_then(Into::into)
-}
-
-/// What clients can take of a version; `None` when that is nothing although nothing is wrong.
-fn content(version: &Version, image_type: ImageType) -> Result<Option<Content<'_>>, String> {
-    let files = match version.files.as_slice() {
-        [file] if metadata_ftype(file).is_some_and(MetadataFtype::is_unified) => {
-            // Most clients take any unified image for a container (incus-protocol §1.2).
-            if image_type != ImageType::Container {
-                return Ok(None);
-            }
-            Files::Unified(file_entry(file, MetadataFtype::IncusCombined.extension())?)
-        }
-        [metadata, root] => {
-            let root_ftype: RootFtype = root.ftype.parse().map_err(|error| format!("{error}"))?;
-            let fingerprint: Digest = version
-                .message
-                .fingerprint
-                .parse()
-                .map_err(|error| format!("its fingerprint: {error}"))?;
-            let entry = SplitEntry {
-                metadata: file_entry(metadata, MetadataFtype::Incus.extension())?,
-                root: file_entry(root, root_ftype.extension())?,
-                fingerprint,
+    fn new(model: &ReadModel, entries: Entries, family: Option<Arc<str>>) -> Self {
+        let architectures: BTreeSet<Architecture> =
+            entries.entries.iter().map(|entry| entry.architecture).collect();
+        let mut borne = BTreeSet::new();
+        for entry in &entries.entries {
+            let other_type = match entry.image_type {
+                ImageType::Container => ImageType::VirtualMachine,
+                ImageType::VirtualMachine => ImageType::Container,
             };
-            Files::Split { root_ftype, entry }
+            let number = wire::ImageType::from(other_type).into();
+            for alias in entry.aliases.iter().chain(entry.pinned.keys()) {
+                for architecture in &architectures {
+                    let resources = model.resources();
+                    if resources.has_alias(alias.as_str(), number, architecture.kernel_name()) {
+                        borne.insert((alias.clone(), other_type, *architecture));
+                    }
+                }
+            }
         }
-        files => {
-            let ftypes: Vec<_> = files.iter().map(|file| file.ftype.as_str()).collect();
-            return Err(format!("its files ({}) make no image", ftypes.join(", ")));
+        Self {
+            entries,
+            family,
+            borne,
         }
-    };
-    let message = &version.message;
-    let created_at = message.created_at.as_ref().and_then(convert::moment);
-    Ok(Some(Content {
-        message,
-        created_at: created_at
-            .or_else(|| serial::moment(&message.serial))
-            .unwrap_or(OffsetDateTime::UNIX_EPOCH),
-        files,
-    }))
+    }
+
+    /// The products that show every listed version of every image of the family.
+    pub(crate) fn products(self) -> Products {
+        let Entries {
+            mut entries,
+            mut skipped,
+        } = self.entries;
+        for entry in &mut entries {
+            let name = &entry.name;
+            let image_type = entry.image_type;
+            entry.versions.retain(|version| match check(version, image_type) {
+                Ok(is_shown) => is_shown,
+                Err(problem) => {
+                    skipped.insert(format!("version {} of image {name}: {problem}", version.serial));
+                    false
+                }
+            });
+        }
+        entries.retain(|entry| !entry.versions.is_empty());
+        let wanted = |entry: &Entry| {
+            let wanted = self.family.as_deref();
+            wanted.is_none_or(|wanted| family(entry.name.as_str()) == wanted)
+        };
+        let mut taken: BTreeSet<ImageName> = entries
+            .iter()
+            .filter(|entry| wanted(entry))
+            .map(|entry| entry.name.clone())
+            .collect();
+        let (mut apart, mut by_name) = (Vec::new(), BTreeMap::<ImageName, Vec<Entry>>::new());
+        for Unique { entry, split } in dedupe(entries) {
+            match split {
+                _ if !wanted(&entry) => {}
+                Some(number) => apart.push((entry, format!("version-{number}"))),
+                None => by_name.entry(entry.name.clone()).or_default().push(entry),
+            }
+        }
+        let mut products = BTreeMap::new();
+        for (name, mut entries) in by_name {
+            entries.sort_by_key(|entry| entry.image_type);
+            match entries.as_slice() {
+                [container, machine] if !can_share_a_product(container, machine, &self.borne) => {
+                    apart.extend(entries.pop().map(|entry| (entry, "virtual-machine".to_owned())));
+                }
+                _ => {}
+            }
+            products.extend(product(entries).map(|product| (name, product)));
+        }
+        for (entry, suffix) in apart {
+            match name_apart(&entry.name, &suffix, &taken) {
+                Some(name) => {
+                    taken.insert(name.clone());
+                    products.extend(product(vec![entry]).map(|product| (name, product)));
+                }
+                None => {
+                    let problem = format!("there is no product name left for its {suffix}");
+                    skipped.insert(format!("image {}: {problem}", entry.name));
+                }
+            }
+        }
+        Products { products, skipped }
+    }
 }
 
-fn metadata_ftype(file: &File) -> Option<MetadataFtype> {
-    file.ftype.parse().ok()
+/// Whether clients are shown a version: what they would take for something else they are not.
+///
+/// # Errors
+/// Clients would choke on it.
+fn check(version: &EntryVersion, image_type: ImageType) -> Result<bool, String> {
+    match &version.files {
+        // Most clients take any unified image for a container (incus-protocol §1.2).
+        EntryFiles::Unified(_) if image_type != ImageType::Container => return Ok(false),
+        EntryFiles::Unified(file) => unified(file).map(drop)?,
+        EntryFiles::Split { .. } => split(version).map(drop)?,
+    }
+    Ok(true)
+}
+
+fn unified(file: &File) -> Result<FileEntry, String> {
+    file_entry(file, MetadataFtype::IncusCombined.extension())
+}
+
+fn split(version: &EntryVersion) -> Result<Option<(RootFtype, SplitEntry)>, String> {
+    let EntryFiles::Split {
+        metadata,
+        root,
+        root_ftype,
+    } = &version.files
+    else {
+        return Ok(None);
+    };
+    let entry = SplitEntry {
+        metadata: file_entry(metadata, MetadataFtype::Incus.extension())?,
+        root: file_entry(root, root_ftype.extension())?,
+        fingerprint: version.fingerprint,
+    };
+    Ok(Some((*root_ftype, entry)))
 }
 
 fn file_entry(file: &File, extension: &str) -> Result<FileEntry, String> {
@@ -268,16 +231,21 @@ fn file_entry(file: &File, extension: &str) -> Result<FileEntry, String> {
 }
 
 /// Whether one product can show both without saying of either what is only true of the other.
-fn can_share_a_product(container: &Line<'_>, machine: &Line<'_>, names: &AliasTable<'_>) -> bool {
+fn can_share_a_product(
+    container: &Entry,
+    machine: &Entry,
+    borne: &BTreeSet<(AliasName, ImageType, Architecture)>,
+) -> bool {
     let same_description = container.architecture == machine.architecture
         && container.properties == machine.properties
         && container.support_eol == machine.support_eol;
     // A product has one list of aliases: what only one of the two bears will lead to both, and may
     // do so as long as nothing else of the other's type bears it. One that is pinned leads to its
     // version and nowhere else.
-    let free = |alias: &AliasName, line: &Line<'_>, other: &Line<'_>| {
+    let free = |alias: &AliasName, entry: &Entry, other: &Entry| {
         other.aliases.contains(alias)
-            || !line.pinned.contains_key(alias) && !names.exists(alias, other.image_type, other.architecture)
+            || !entry.pinned.contains_key(alias)
+                && !borne.contains(&(alias.clone(), other.image_type, other.architecture))
     };
     same_description
         && container
@@ -289,21 +257,20 @@ fn can_share_a_product(container: &Line<'_>, machine: &Line<'_>, names: &AliasTa
             .iter()
             .all(|alias| free(alias, machine, container))
         && container.versions.iter().all(|one| {
-            let twin = |other: &&Content<'_>| other.message.serial == one.message.serial;
             machine
                 .versions
                 .iter()
-                .filter(twin)
-                .all(|other| can_share_a_version(&one.files, &other.files))
+                .filter(|other| other.serial == one.serial)
+                .all(|other| can_share_a_version(one, other))
         })
 }
 
-fn can_share_a_version(one: &Files, other: &Files) -> bool {
-    match (one, other) {
-        (Files::Split { entry: one, .. }, Files::Split { entry: other, .. }) => {
-            one.metadata == other.metadata
+fn can_share_a_version(one: &EntryVersion, other: &EntryVersion) -> bool {
+    match (&one.files, &other.files) {
+        (EntryFiles::Split { metadata: one, .. }, EntryFiles::Split { metadata: other, .. }) => {
+            (one.sha256, one.size_bytes) == (other.sha256, other.size_bytes)
         }
-        (Files::Unified(_), _) | (_, Files::Unified(_)) => false,
+        (EntryFiles::Unified(_), _) | (_, EntryFiles::Unified(_)) => false,
     }
 }
 
@@ -316,18 +283,15 @@ fn name_apart(name: &ImageName, suffix: &str, taken: &BTreeSet<ImageName>) -> Op
         .find(|candidate| !taken.contains(candidate))
 }
 
-/// The product of one line, or of two that can share it.
-fn entry(lines: Vec<Line<'_>>) -> Option<ProductEntry> {
-    let aliases: BTreeSet<_> = lines.iter().flat_map(|line| &line.aliases).cloned().collect();
-    let mut contents = Vec::new();
+/// The product of one entry, or of two that can share it.
+fn product(entries: Vec<Entry>) -> Option<ProductEntry> {
+    let aliases: BTreeSet<_> = entries.iter().flat_map(|entry| &entry.aliases).cloned().collect();
+    let mut versions = Vec::new();
     let mut described = None;
-    for line in lines {
-        contents.extend(
-            line.versions
-                .into_iter()
-                .map(|content| (line.image_type, content)),
-        );
-        described.get_or_insert((line.architecture, line.properties, line.support_eol));
+    for entry in entries {
+        let image_type = entry.image_type;
+        versions.extend(entry.versions.into_iter().map(|version| (image_type, version)));
+        described.get_or_insert((entry.architecture, entry.properties, entry.support_eol));
     }
     let (architecture, properties, support_eol) = described?;
     Some(ProductEntry {
@@ -335,30 +299,29 @@ fn entry(lines: Vec<Line<'_>>) -> Option<ProductEntry> {
         aliases: aliases.into_iter().collect(),
         properties,
         support_eol,
-        versions: versions(contents),
+        versions: product_versions(versions),
     })
 }
 
 /// The versions of a product. A container and a virtual machine of one serial are one of them.
-fn versions(mut contents: Vec<(ImageType, Content<'_>)>) -> BTreeMap<String, VersionEntry> {
-    contents.sort_by(|(a_type, a), (b_type, b)| {
-        let (a, b) = (a.message, b.message);
+fn product_versions(mut versions: Vec<(ImageType, EntryVersion)>) -> BTreeMap<String, VersionEntry> {
+    versions.sort_by(|(a_type, a), (b_type, b)| {
         serial::compare(&a.serial, &b.serial).then((a.number, a_type).cmp(&(b.number, b_type)))
     });
-    let mut groups: Vec<Vec<(ImageType, Content<'_>)>> = Vec::new();
-    for (image_type, content) in contents {
+    let mut groups: Vec<Vec<(ImageType, EntryVersion)>> = Vec::new();
+    for (image_type, version) in versions {
         match groups.last_mut() {
-            Some(group) if belongs_to(group, image_type, &content) => group.push((image_type, content)),
-            _ => groups.push(vec![(image_type, content)]),
+            Some(group) if belongs_to(group, image_type, &version) => group.push((image_type, version)),
+            _ => groups.push(vec![(image_type, version)]),
         }
     }
     let stamps: Vec<_> = groups
         .iter()
         .filter_map(|group| group.first())
-        .map(|(_, content)| VersionStamp {
-            serial: &content.message.serial,
-            created_at: content.created_at,
-            number: content.message.number,
+        .map(|(_, version)| VersionStamp {
+            serial: &version.serial,
+            created_at: version.created_at,
+            number: version.number,
         })
         .collect();
     let served = served_serials(&stamps);
@@ -367,18 +330,13 @@ fn versions(mut contents: Vec<(ImageType, Content<'_>)>) -> BTreeMap<String, Ver
         .zip(&groups)
         .map(|(served, group)| {
             let mut entry = VersionEntry::default();
-            for (image_type, content) in group {
-                entry.label.clone_from(&content.message.label);
-                match &content.files {
-                    Files::Split {
-                        root_ftype,
-                        entry: split,
-                    } => {
-                        entry.split.insert(*root_ftype, split.clone());
-                    }
-                    Files::Unified(file) => {
-                        entry.unified.insert(*image_type, file.clone());
-                    }
+            for (image_type, version) in group {
+                entry.label.clone_from(&version.label);
+                // What cannot be written was taken out before.
+                entry.split.extend(split(version).ok().flatten());
+                if let EntryFiles::Unified(file) = &version.files {
+                    let file = unified(file).ok();
+                    entry.unified.extend(file.map(|file| (*image_type, file)));
                 }
             }
             if let Some(true_serial) = served.true_serial {
@@ -389,11 +347,9 @@ fn versions(mut contents: Vec<(ImageType, Content<'_>)>) -> BTreeMap<String, Ver
         .collect()
 }
 
-fn belongs_to(group: &[(ImageType, Content<'_>)], image_type: ImageType, content: &Content<'_>) -> bool {
+fn belongs_to(group: &[(ImageType, EntryVersion)], image_type: ImageType, version: &EntryVersion) -> bool {
     group.iter().all(|(other_type, other)| {
-        *other_type != image_type
-            && other.message.serial == content.message.serial
-            && can_share_a_version(&other.files, &content.files)
+        *other_type != image_type && other.serial == version.serial && can_share_a_version(other, version)
     })
 }
 

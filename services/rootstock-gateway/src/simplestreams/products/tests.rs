@@ -1,11 +1,13 @@
 //! The index made of small catalogs.
 
+use rootstock_model::{Digest, RootFtype};
 use rootstock_proto::convert::timestamp;
-use time::macros::datetime;
+use time::macros::{date, datetime};
 use wire::{Alias, ChangeOperation, VersionChange, change::Resource};
 
 use super::*;
 use crate::{
+    listing::audience,
     read_model::ReadModel,
     test_catalog::{change, image, version},
 };
@@ -13,14 +15,13 @@ use crate::{
 const CONTAINER: i32 = wire::ImageType::Container as i32;
 const MACHINE: i32 = wire::ImageType::VirtualMachine as i32;
 
-fn catalog(resources: Vec<Resource>) -> Resources {
+fn products(resources: Vec<Resource>) -> Products {
     let changes = resources
         .into_iter()
         .map(|resource| change(1, ChangeOperation::State, resource))
         .collect();
-    ReadModel::from_state(changes, 1, datetime!(2026-11-22 05:24 UTC))
-        .resources()
-        .clone()
+    let model = ReadModel::from_state(changes, 1, datetime!(2026-11-22 05:24 UTC));
+    FamilyEntries::all(&model, audience::public()).products()
 }
 
 fn machine(id: &str, name: &str) -> wire::Image {
@@ -66,7 +67,7 @@ fn pinned(name: &str, image_type: i32, image_id: &str, number: i32) -> Resource 
 /// alias leads to the first that claims it. They refuse a fingerprint that is there twice.
 fn client_view(products: &Products) -> BTreeMap<(String, ImageType), Digest> {
     let mut images = Vec::new();
-    for entry in products.entries.values() {
+    for entry in products.products.values() {
         for (serial, version) in &entry.versions {
             for (root, split) in &version.split {
                 images.push((serial, root.image_type(), split.fingerprint, &entry.aliases));
@@ -93,7 +94,7 @@ fn leads_to(products: &Products, alias: &str) -> Option<Digest> {
 }
 
 fn names(products: &Products) -> Vec<&str> {
-    products.entries.keys().map(ImageName::as_str).collect()
+    products.products.keys().map(ImageName::as_str).collect()
 }
 
 fn serials(entry: &ProductEntry) -> Vec<&str> {
@@ -116,7 +117,7 @@ fn an_image_becomes_a_product_with_all_that_clients_want_to_know() {
     ]
     .map(|(key, value)| (key.to_owned(), value.to_owned()))
     .into();
-    let products = products(&catalog(vec![
+    let products = products(vec![
         Resource::Image(debian),
         Resource::Image(wire::Image {
             public: false,
@@ -129,15 +130,15 @@ fn an_image_becomes_a_product_with_all_that_clients_want_to_know() {
         alias("debian/12", CONTAINER, "i1"),
         alias("debian/bookworm", CONTAINER, "i1"),
         alias("private", CONTAINER, "i2"),
-    ]));
-    assert_eq!(products.left_out, BTreeSet::new());
+    ]);
+    assert_eq!(products.skipped, BTreeSet::new());
     assert_eq!(names(&products), ["debian:bookworm"]);
-    let entry = &products.entries["debian:bookworm"];
+    let entry = &products.products["debian:bookworm"];
     assert_eq!(aliases(entry), ["debian/12", "debian/bookworm"]);
     assert_eq!(entry.architecture.kernel_name(), "x86_64");
     assert_eq!(entry.properties["variant"], "default");
     assert_eq!(entry.properties["requirements.secureboot"], "false");
-    assert_eq!(entry.support_eol, Some(time::macros::date!(2028 - 06 - 30)));
+    assert_eq!(entry.support_eol, Some(date!(2028 - 06 - 30)));
     assert_eq!(serials(entry), ["20261121_0524", "20261122_0524"]);
     let hex = |text: &str| Digest::of(text.as_bytes());
     let split = &entry.versions["20261122_0524"].split[&RootFtype::Squashfs];
@@ -153,12 +154,12 @@ fn an_image_becomes_a_product_with_all_that_clients_want_to_know() {
 fn serials_that_are_no_dates_are_rewritten_and_the_true_ones_become_labels() {
     let mut labelled = version("i1", 2, "1.10.0", ["m2", "r2"]);
     labelled.version.as_mut().unwrap().label = "release".into();
-    let products = products(&catalog(vec![
+    let products = products(vec![
         Resource::Image(image("i1", "own")),
         Resource::Version(labelled),
         Resource::Version(version("i1", 1, "1.9.1", ["m1", "r1"])),
-    ]));
-    let entry = &products.entries["own"];
+    ]);
+    let entry = &products.products["own"];
     assert_eq!(serials(entry), ["20261120_100000_0001", "20261120_100000_0002"]);
     let labels: Vec<_> = entry
         .versions
@@ -170,7 +171,7 @@ fn serials_that_are_no_dates_are_rewritten_and_the_true_ones_become_labels() {
 
 #[test]
 fn a_container_and_a_virtual_machine_of_one_name_share_a_product() {
-    let products = products(&catalog(vec![
+    let products = products(vec![
         Resource::Image(image("c", "debian")),
         Resource::Image(machine("v", "debian")),
         Resource::Version(version("c", 0, "20261121", ["m0", "r0"])),
@@ -182,9 +183,9 @@ fn a_container_and_a_virtual_machine_of_one_name_share_a_product() {
         alias("debian/12", CONTAINER, "c"),
         alias("debian/12", MACHINE, "v"),
         alias("only/containers", CONTAINER, "c"),
-    ]));
+    ]);
     assert_eq!(names(&products), ["debian"]);
-    let entry = &products.entries["debian"];
+    let entry = &products.products["debian"];
     assert_eq!(serials(entry), ["20261121", "20261122"]);
     let roots: Vec<_> = entry.versions["20261122"].split.keys().copied().collect();
     assert_eq!(roots, [RootFtype::Squashfs, RootFtype::DiskKvmImg]);
@@ -201,7 +202,7 @@ fn what_cannot_share_a_product_has_one_of_its_own() {
             Resource::Version(machine_version),
         ];
         resources.extend(more);
-        products(&catalog(resources))
+        products(resources)
     };
     let disk = |metadata| with_root(version("v", 0, "20261122", [metadata, "disk"]), "disk-kvm.img");
     let described = |key: &str| wire::Image {
@@ -242,13 +243,13 @@ fn what_cannot_share_a_product_has_one_of_its_own() {
     ] {
         assert_eq!(names(&products), ["debian", "debian:virtual-machine"], "{why}");
         assert_eq!(
-            products.entries["debian"].versions["20261122"].split.len(),
+            products.products["debian"].versions["20261122"].split.len(),
             1,
             "{why}"
         );
-        let machine = &products.entries["debian:virtual-machine"].versions["20261122"];
+        let machine = &products.products["debian:virtual-machine"].versions["20261122"];
         assert!(machine.split.contains_key(&RootFtype::DiskKvmImg), "{why}");
-        assert_eq!(products.left_out, BTreeSet::new(), "{why}");
+        assert_eq!(products.skipped, BTreeSet::new(), "{why}");
     }
     let taken = both(
         machine("v", "debian"),
@@ -266,34 +267,34 @@ fn what_cannot_share_a_product_has_one_of_its_own() {
 
 #[test]
 fn unified_images_are_containers() {
-    let products = products(&catalog(vec![
+    let products = products(vec![
         Resource::Image(image("c", "anbox")),
         Resource::Image(machine("v", "machine")),
         Resource::Version(unified(version("c", 0, "20261122", ["whole", ""]))),
         Resource::Version(unified(version("v", 0, "20261122", ["whole", ""]))),
-    ]));
+    ]);
     assert_eq!(names(&products), ["anbox"]);
-    let unified = &products.entries["anbox"].versions["20261122"].unified;
+    let unified = &products.products["anbox"].versions["20261122"].unified;
     assert!(unified.contains_key(&ImageType::Container));
-    assert_eq!(products.left_out, BTreeSet::new());
+    assert_eq!(products.skipped, BTreeSet::new());
 }
 
 #[test]
 fn two_versions_of_one_serial_are_both_shown() {
-    let products = products(&catalog(vec![
+    let products = products(vec![
         Resource::Image(image("c", "debian")),
         Resource::Version(version("c", 0, "20261122", ["m", "r"])),
         Resource::Version(version("c", 1, "20261122", ["m", "r2"])),
-    ]));
-    let entry = &products.entries["debian"];
+    ]);
+    let entry = &products.products["debian"];
     assert_eq!(serials(entry), ["20261120_100000_0000", "20261120_100000_0001"]);
 }
 
 #[test]
-fn what_clients_would_choke_on_is_left_out_and_named() {
+fn what_clients_would_choke_on_is_skipped_and_named() {
     let mut empty = version("i1", 1, "20261123", ["m", "r"]);
     empty.version.as_mut().unwrap().artifacts[1].size_bytes = 0;
-    let products = products(&catalog(vec![
+    let products = products(vec![
         Resource::Image(image("i1", "debian")),
         Resource::Image(wire::Image {
             architecture: "pdp11".into(),
@@ -304,11 +305,11 @@ fn what_clients_would_choke_on_is_left_out_and_named() {
         Resource::Version(with_root(version("i1", 2, "20261124", ["m", "x"]), "iso")),
         Resource::Version(version("i2", 0, "20261122", ["m", "r"])),
         alias("two words", CONTAINER, "i1"),
-    ]));
-    assert_eq!(serials(&products.entries["debian"]), ["20261122"]);
-    let left_out: Vec<_> = products.left_out.iter().map(String::as_str).collect();
-    assert_eq!(left_out.len(), 4, "{left_out:#?}");
-    for (text, about) in left_out
+    ]);
+    assert_eq!(serials(&products.products["debian"]), ["20261122"]);
+    let skipped: Vec<_> = products.skipped.iter().map(String::as_str).collect();
+    assert_eq!(skipped.len(), 4, "{skipped:#?}");
+    for (text, about) in skipped
         .iter()
         .zip(["two words", "unknown architecture", "20261123", "20261124"])
     {
@@ -334,7 +335,7 @@ fn a_pinned_alias_leads_to_its_version_and_nowhere_else() {
     };
     let fingerprint = |number: i32| Some(Digest::of(format!("mr{number}").as_bytes()));
     for newest in 1..=3 {
-        let products = products(&catalog(resources(newest)));
+        let products = products(resources(newest));
         for (alias, expected) in [
             ("debian/12", fingerprint(newest)),
             ("stable", fingerprint(1)),
@@ -343,21 +344,21 @@ fn a_pinned_alias_leads_to_its_version_and_nowhere_else() {
         ] {
             assert_eq!(leads_to(&products, alias), expected, "{alias} with {newest}");
         }
-        assert_eq!(products.left_out, BTreeSet::new());
+        assert_eq!(products.skipped, BTreeSet::new());
     }
-    let newest = products(&catalog(resources(1)));
+    let newest = products(resources(1));
     assert_eq!(names(&newest), ["debian", "debian:version-0"]);
-    assert_eq!(aliases(&newest.entries["debian"]), ["debian/12", "stable"]);
-    let later = products(&catalog(resources(3)));
+    assert_eq!(aliases(&newest.products["debian"]), ["debian/12", "stable"]);
+    let later = products(resources(3));
     assert_eq!(names(&later), ["debian", "debian:version-0", "debian:version-1"]);
-    assert_eq!(serials(&later.entries["debian"]), ["20261122", "20261123"]);
-    assert_eq!(aliases(&later.entries["debian:version-1"]), ["stable"]);
+    assert_eq!(serials(&later.products["debian"]), ["20261122", "20261123"]);
+    assert_eq!(aliases(&later.products["debian:version-1"]), ["stable"]);
 }
 
 #[test]
 fn an_alias_that_is_pinned_for_one_type_is_not_lent_to_the_other() {
     let machines = with_root(version("v", 0, "20261122", ["m1", "disk"]), "disk-kvm.img");
-    let products = products(&catalog(vec![
+    let products = products(vec![
         Resource::Image(image("c", "debian")),
         Resource::Image(machine("v", "debian")),
         Resource::Version(version("c", 0, "20261122", ["m1", "r1"])),
@@ -365,7 +366,7 @@ fn an_alias_that_is_pinned_for_one_type_is_not_lent_to_the_other() {
         alias("debian/12", CONTAINER, "c"),
         alias("debian/12", MACHINE, "v"),
         pinned("stable", CONTAINER, "c", 0),
-    ]));
+    ]);
     let view = client_view(&products);
     let led: Vec<_> = view
         .keys()
@@ -385,7 +386,7 @@ fn an_alias_that_is_pinned_for_one_type_is_not_lent_to_the_other() {
 fn a_content_of_several_images_is_shown_once_with_the_aliases_of_all() {
     let shared = |newest: &str, contents: [&str; 2]| Resource::Version(version("i2", 0, newest, contents));
     let with = |own: Resource| {
-        products(&catalog(vec![
+        products(vec![
             Resource::Image(image("i1", "debian")),
             Resource::Image(image("i2", "ours")),
             Resource::Version(version("i1", 0, "20261121", ["m", "r0"])),
@@ -393,7 +394,7 @@ fn a_content_of_several_images_is_shown_once_with_the_aliases_of_all() {
             own,
             alias("debian/12", CONTAINER, "i1"),
             alias("ours", CONTAINER, "i2"),
-        ]))
+        ])
     };
     let (older, newest) = (Digest::of(b"mr0"), Digest::of(b"mr1"));
     let following = with(shared("20261122", ["m", "r1"]));

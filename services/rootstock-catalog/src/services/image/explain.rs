@@ -105,10 +105,12 @@ pub(super) async fn explain(
             message: explain::version_message(&image.name, facts, reason),
         }
     };
+    let mut versions: Vec<_> = rows.iter().zip(&facts).map(explained).collect();
+    page::cut(&mut versions, MAX_MESSAGE_BYTES);
     Ok(ExplainImageResponse {
         summary,
         rules: rules(&image, remote.as_ref(), &settings, &aliases),
-        versions: rows.iter().zip(&facts).map(explained).collect(),
+        versions,
         image: Some(image),
         remote_status,
         left_out,

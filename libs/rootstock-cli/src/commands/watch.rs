@@ -150,7 +150,6 @@ fn summary(resource: &Resource) -> String {
             alias.architecture,
             alias.image_id
         ),
-        Resource::Remote(remote) => format!("remote {} {}", remote.name, remote.url),
         Resource::Setting(setting) => format!("setting {} = {}", setting.key, setting.value),
         Resource::Application(application) => format!(
             "application {} holds version {} of {}",
@@ -158,5 +157,12 @@ fn summary(resource: &Resource) -> String {
             application.version.as_ref().map_or(-1, |version| version.number),
             application.image,
         ),
+        other => {
+            let what = format!("{} {}", other.kind().label(), other.name());
+            match other {
+                Resource::Remote(remote) => format!("{what} {}", remote.url),
+                _ => what,
+            }
+        }
     }
 }

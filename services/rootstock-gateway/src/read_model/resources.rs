@@ -141,7 +141,7 @@ impl Resources {
                 let bearers = bearers.map(|target| Arc::clone(&target.image_id));
                 bearers.chain([alias.image_id.as_str().into()]).collect()
             }
-            Some(Resource::Setting(_) | Resource::Application(_) | Resource::Remote(_)) | None => Vec::new(),
+            _ => Vec::new(),
         }
     }
 

@@ -84,3 +84,35 @@ pub(crate) fn is_transient(error: &sqlx::Error) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_internal_reaches_a_caller() {
+        for (failure, code) in [
+            (
+                Failure::Corrupt("row 7 of images".to_owned()),
+                tonic::Code::Internal,
+            ),
+            (Failure::Database(sqlx::Error::RowNotFound), tonic::Code::Internal),
+            (
+                Failure::Database(sqlx::Error::PoolTimedOut),
+                tonic::Code::Unavailable,
+            ),
+            (
+                Failure::Database(sqlx::Error::Protocol("secret".to_owned())),
+                tonic::Code::Unavailable,
+            ),
+        ] {
+            let status = Status::from(failure);
+            assert_eq!(status.code(), code, "{status}");
+            for internal in ["row", "pool", "secret"] {
+                assert!(!status.message().contains(internal), "{status}");
+            }
+        }
+        let refused = Failure::from(Error::invalid("name", "is required"));
+        assert_eq!(Status::from(refused).code(), tonic::Code::InvalidArgument);
+    }
+}

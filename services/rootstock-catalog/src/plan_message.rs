@@ -77,3 +77,86 @@ fn steps<'a>(image: &'a ImagePlan<'_>) -> impl Iterator<Item = wire::PlanStep> +
         .map(move |version| step(PlanAction::Retire, version.serial.clone(), version.size_bytes));
     added.chain(changed).chain(removed).chain(retired)
 }
+
+#[cfg(test)]
+mod tests {
+    use rootstock_model::MetadataFtype;
+    use rootstock_model::plan::{KnownVersion, NewVersion};
+    use rootstock_model::{
+        ImageType, RootFtype,
+        snapshot::{Artifact, Content, OfferedVersion},
+    };
+
+    use super::*;
+
+    #[test]
+    fn every_step_of_a_plan_is_shown_with_what_it_costs() {
+        let artifact = |of: &str, size_bytes| (Digest::of(of.as_bytes()), size_bytes);
+        let (metadata, root) = (artifact("metadata", 3), artifact("root", 40));
+        let content = Content::Split {
+            metadata: Artifact {
+                ftype: MetadataFtype::Incus,
+                sha256: metadata.0,
+                size_bytes: metadata.1,
+                path: "metadata".to_owned(),
+            },
+            root: Artifact {
+                ftype: RootFtype::Squashfs,
+                sha256: root.0,
+                size_bytes: root.1,
+                path: "root".to_owned(),
+            },
+            fingerprint: None,
+        };
+        let offered = |serial: &str| OfferedVersion {
+            serial: serial.to_owned(),
+            label: String::new(),
+            created_at: None,
+            contents: vec![content.clone()],
+        };
+        let (first, second) = (offered("20260101"), offered("20260102"));
+        let new = |offered, status| NewVersion {
+            offered,
+            content: &content,
+            status,
+        };
+        let known = |serial: &str| KnownVersion {
+            number: 0,
+            serial: serial.to_owned(),
+            status: Status::Available,
+            size_bytes: 7,
+            fingerprint: None,
+            files: vec![],
+        };
+        let plan = ImagePlan {
+            key: ("debian:12".parse().unwrap(), ImageType::VirtualMachine),
+            describe: None,
+            add: vec![new(&first, Status::Available), new(&second, Status::Queued)],
+            change: vec![(known("3"), Status::Queued), (known("4"), Status::Available)],
+            relocate: vec![],
+            remove: vec![known("5")],
+            retire: vec![known("6")],
+            retire_later: vec![known("7")],
+        };
+        let steps: Vec<_> = steps(&plan).collect();
+        let shown: Vec<_> = steps
+            .iter()
+            .map(|step| (step.action(), step.serial.as_str(), step.size_bytes))
+            .collect();
+        let expected = [
+            (PlanAction::List, "20260101", 43),
+            (PlanAction::Fetch, "20260102", 43),
+            (PlanAction::Fetch, "3", 7),
+            (PlanAction::List, "4", 7),
+            (PlanAction::Remove, "5", 7),
+            (PlanAction::Retire, "6", 7),
+            (PlanAction::Retire, "7", 7),
+        ];
+        assert_eq!(shown, expected);
+        assert!(
+            steps
+                .iter()
+                .all(|step| step.image == "debian:12" && step.r#type() == wire::ImageType::VirtualMachine)
+        );
+    }
+}

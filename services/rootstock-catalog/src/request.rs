@@ -276,3 +276,6 @@ pub(crate) fn name_pattern(field: &str, text: &str) -> Result<Option<NamePattern
             .map_err(|error| Error::invalid(field, error)),
     }
 }
+
+#[cfg(test)]
+mod tests;

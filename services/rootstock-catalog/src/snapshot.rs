@@ -377,3 +377,47 @@ async fn record_versions(
         })
         .collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_remote_goes_by_its_own_rules_where_it_has_any_and_by_the_settings_else() {
+        let settings = Settings {
+            update_interval: Duration::from_secs(300),
+            default_keep_versions: 7,
+            ..Settings::default()
+        };
+        let plain = wire::Remote {
+            name: "images".to_owned(),
+            url: "https://images.test".to_owned(),
+            ..wire::Remote::default()
+        };
+        assert_eq!(update_interval(&plain, &settings), Duration::from_secs(300));
+        assert_eq!(selection(&plain, &settings).unwrap().keep_versions, 7);
+        let own = wire::Remote {
+            update_interval: Some(prost_types::Duration { seconds: 5, nanos: 0 }),
+            keep_versions: 2,
+            ..plain
+        };
+        assert_eq!(update_interval(&own, &settings), Duration::from_secs(5));
+        assert_eq!(selection(&own, &settings).unwrap().keep_versions, 2);
+    }
+
+    #[test]
+    fn a_document_without_a_digest_is_refused_by_its_field() {
+        let document = |sha256: &[u8]| Document {
+            path: "streams/v1/images.json".to_owned(),
+            sha256: sha256.to_vec().into(),
+            ..Document::default()
+        };
+        assert_eq!(document_columns(&[document(&[7; 32])]).unwrap().len(), 1);
+        match document_columns(&[document(&[7; 32]), document(&[7; 5])]) {
+            Err(Failure::Refused(Error::Invalid(violations))) => {
+                assert_eq!(violations[0].field, "documents[1].sha256");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}

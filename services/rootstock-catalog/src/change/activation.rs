@@ -153,3 +153,72 @@ pub(crate) async fn request_blobs(
     reconcile(writer, &all).await?;
     Ok(queued)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn digest(of: &str) -> Digest {
+        Digest::of(of.as_bytes())
+    }
+
+    fn waiting(fingerprint: Option<Digest>, files: &[(&str, i64, Option<i64>)]) -> Waiting {
+        Waiting {
+            id: 1,
+            image_id: "one".to_owned(),
+            fingerprint,
+            files: files
+                .iter()
+                .map(|(of, claimed, stored)| (digest(of), *claimed, *stored))
+                .collect(),
+        }
+    }
+
+    /// What is made of the version, in a word and what goes with it.
+    fn verdict(version: &Waiting) -> (&'static str, String) {
+        let known = BTreeMap::from([((digest("metadata"), digest("root")), digest("both"))]);
+        match judge(version, &known) {
+            Verdict::Whole(fingerprint) => ("whole", fingerprint.to_string()),
+            Verdict::Unverified((metadata, root)) => ("unverified", format!("{metadata} {root}")),
+            Verdict::Wrong(message) => ("wrong", message),
+        }
+    }
+
+    #[test]
+    fn a_version_is_whole_only_when_every_claim_is_known_to_be_true() {
+        let split = [("metadata", 1, Some(1)), ("root", 2, Some(2))];
+        let both = ("whole", digest("both").to_string());
+        assert_eq!(verdict(&waiting(None, &split)), both, "nothing was claimed");
+        assert_eq!(verdict(&waiting(Some(digest("both")), &split)), both);
+        let (word, message) = verdict(&waiting(Some(digest("else")), &split));
+        assert_eq!(word, "wrong");
+        assert!(
+            message.contains(&digest("else").to_string()) && message.contains(&both.1),
+            "{message}"
+        );
+
+        let unknown = [("metadata", 1, Some(1)), ("other root", 2, Some(2))];
+        let expected = format!("{} {}", digest("metadata"), digest("other root"));
+        assert_eq!(verdict(&waiting(None, &unknown)), ("unverified", expected));
+
+        let unified = [("unified", 3, Some(3))];
+        assert_eq!(
+            verdict(&waiting(None, &unified)),
+            ("whole", digest("unified").to_string())
+        );
+        assert_eq!(verdict(&waiting(Some(digest("else")), &unified)).0, "wrong");
+        assert_eq!(
+            verdict(&waiting(None, &[])),
+            ("wrong", "it has no files".to_owned())
+        );
+    }
+
+    #[test]
+    fn a_wrong_size_is_wrong_whatever_the_fingerprint() {
+        let files = [("metadata", 1, Some(1)), ("root", 2, Some(5))];
+        let (word, message) = verdict(&waiting(Some(digest("both")), &files));
+        assert_eq!(word, "wrong");
+        let expected = format!("the remote claims 2 bytes for {}, which has 5", digest("root"));
+        assert_eq!(message, expected);
+    }
+}

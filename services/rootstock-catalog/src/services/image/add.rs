@@ -299,3 +299,124 @@ pub(crate) async fn take(writer: &mut Writer, image_id: &str, rows: &[VersionRow
     activation::request_blobs(writer, &files, &traceparent).await?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request() -> AddImageRequest {
+        AddImageRequest {
+            name: "base".to_owned(),
+            source: "debian/12".to_owned(),
+            ..AddImageRequest::default()
+        }
+    }
+
+    #[test]
+    fn an_added_image_follows_unless_it_has_a_release_and_is_public_unless_told_otherwise() {
+        for (release, auto_update, public, expected) in [
+            ("", None, None, (true, true)),
+            ("", Some(false), Some(false), (false, false)),
+            ("2026", None, None, (false, true)),
+            ("2026", Some(false), Some(true), (false, true)),
+        ] {
+            let request = AddImageRequest {
+                release: release.to_owned(),
+                auto_update,
+                public,
+                ..request()
+            };
+            let wanted = check(&request).unwrap();
+            assert_eq!((wanted.auto_update, wanted.public), expected, "{request:?}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_by_its_field() {
+        let cases = [
+            (
+                "name",
+                AddImageRequest {
+                    name: String::new(),
+                    ..request()
+                },
+            ),
+            (
+                "name",
+                AddImageRequest {
+                    name: "a b".to_owned(),
+                    ..request()
+                },
+            ),
+            (
+                "source",
+                AddImageRequest {
+                    source: String::new(),
+                    ..request()
+                },
+            ),
+            (
+                "aliases[1]",
+                AddImageRequest {
+                    aliases: vec!["fine".to_owned(), "a,b".to_owned()],
+                    ..request()
+                },
+            ),
+            (
+                "properties",
+                AddImageRequest {
+                    properties: [("a b".to_owned(), String::new())].into(),
+                    ..request()
+                },
+            ),
+            (
+                "auto_update",
+                AddImageRequest {
+                    release: "2026".to_owned(),
+                    auto_update: Some(true),
+                    ..request()
+                },
+            ),
+        ];
+        for (field, request) in cases {
+            let Err(Error::Invalid(violations)) = check(&request) else {
+                panic!("{request:?} was taken");
+            };
+            assert!(violations[0].field.starts_with(field), "{violations:?}");
+        }
+    }
+
+    #[test]
+    fn only_a_request_for_the_product_as_it_is_is_plain() {
+        assert!(is_plain(&request()));
+        assert!(is_plain(&AddImageRequest {
+            auto_update: Some(true),
+            public: Some(true),
+            ..request()
+        }));
+        for other in [
+            AddImageRequest {
+                release: "2026".to_owned(),
+                ..request()
+            },
+            AddImageRequest {
+                properties: [("a".to_owned(), "b".to_owned())].into(),
+                ..request()
+            },
+            AddImageRequest {
+                aliases: vec!["a".to_owned()],
+                ..request()
+            },
+            AddImageRequest {
+                auto_update: Some(false),
+                ..request()
+            },
+            AddImageRequest {
+                public: Some(false),
+                ..request()
+            },
+        ] {
+            assert!(!is_plain(&other), "{other:?}");
+        }
+    }
+}

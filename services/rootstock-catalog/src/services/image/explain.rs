@@ -251,3 +251,118 @@ fn remote_rules(image: &wire::Image, remote: &wire::Remote, settings: &Settings)
     }
     rules
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_rule_says_what_decides() {
+        let settings = Settings::default();
+        let image = wire::Image::default;
+        let added = |release: &str, auto_update| wire::Image {
+            source: Some(wire::ImageSource {
+                image_id: "origin".to_owned(),
+                product: "debian".to_owned(),
+                remote: "images".to_owned(),
+                release: release.to_owned(),
+            }),
+            auto_update,
+            ..image()
+        };
+        let remote = || wire::Remote {
+            name: "images".to_owned(),
+            ..wire::Remote::default()
+        };
+        let cases = [
+            (image(), None, "comes from no remote"),
+            (added("", true), None, "looked for every 6h"),
+            (added("", false), None, "does not follow it: auto_update is off"),
+            (added("2026", false), None, "stays at release 2026 of debian"),
+            (
+                wire::Image {
+                    hold: Some(wire::Hold {
+                        version: 1,
+                        reason: "broken".to_owned(),
+                        ..wire::Hold::default()
+                    }),
+                    ..image()
+                },
+                None,
+                "held at version 1 until it is released: broken",
+            ),
+            (
+                wire::Image {
+                    used_by: vec!["web".to_owned(), "db".to_owned()],
+                    ..image()
+                },
+                None,
+                "applications hold its versions: web, db",
+            ),
+            (
+                image(),
+                Some(wire::Remote {
+                    disabled: true,
+                    ..remote()
+                }),
+                "is disabled and is not polled",
+            ),
+            (
+                image(),
+                Some(wire::Remote {
+                    mode: wire::RemoteMode::OnDemand.into(),
+                    ..remote()
+                }),
+                "remote images is on-demand",
+            ),
+            (
+                image(),
+                Some(remote()),
+                "the newest 2 versions are kept (images.default_keep_versions)",
+            ),
+            (
+                image(),
+                Some(wire::Remote {
+                    keep_versions: 5,
+                    ..remote()
+                }),
+                "the newest 5 versions are kept (keep_versions of remote images)",
+            ),
+            (
+                image(),
+                Some(wire::Remote {
+                    version_constraint: ">=24".to_owned(),
+                    ..remote()
+                }),
+                "only versions of >=24 count",
+            ),
+            (
+                wire::Image {
+                    cached: true,
+                    auto_update: true,
+                    ..image()
+                },
+                Some(remote()),
+                "follows the remote's newest version, and leaves the store after 10 days",
+            ),
+            (
+                wire::Image {
+                    cached: true,
+                    ..image()
+                },
+                Some(remote()),
+                "stays at its version: auto_update is off",
+            ),
+        ];
+        for (image, remote, expected) in &cases {
+            let rules = match remote {
+                Some(remote) => remote_rules(image, remote, &settings),
+                None => rules(image, None, &settings, &[]),
+            };
+            assert!(
+                rules.iter().any(|rule| rule.contains(expected)),
+                "{expected}: {rules:?}"
+            );
+        }
+    }
+}

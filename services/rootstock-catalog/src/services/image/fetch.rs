@@ -113,3 +113,51 @@ async fn queue(
     activation::request_blobs(writer, &[digests], &traceparent).await?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_asked_for_is_fetched_or_the_held_or_the_newest_that_can_be_had() {
+        use wire::Status::{Available, Error as Failed};
+        // From the newest on, as the query has them.
+        let rows = || {
+            let rows = [(2, Failed), (1, Available), (0, Available)].map(|(number, status)| VersionRow {
+                id: number.into(),
+                image_id: "one".to_owned(),
+                image_name: "base".to_owned(),
+                version: wire::Version {
+                    number,
+                    status: status.into(),
+                    ..wire::Version::default()
+                },
+            });
+            Vec::from(rows)
+        };
+        let image = wire::Image {
+            name: "base".to_owned(),
+            ..wire::Image::default()
+        };
+        let held = wire::Image {
+            hold: Some(wire::Hold {
+                version: 0,
+                ..wire::Hold::default()
+            }),
+            ..image.clone()
+        };
+        let number = |image, wanted| choose(image, rows(), wanted).map(|row| row.version.number);
+        assert_eq!(number(&image, None).unwrap(), 1, "the newest failed");
+        assert_eq!(number(&image, Some(2)).unwrap(), 2, "once more");
+        assert_eq!(number(&held, None).unwrap(), 0);
+        assert_eq!(number(&held, Some(1)).unwrap(), 1);
+        assert!(matches!(number(&image, Some(7)), Err(Error::NotFound { .. })));
+        assert!(matches!(
+            choose(&image, vec![], None),
+            Err(Error::Refused {
+                reason: Refusal::NotFetchable,
+                ..
+            })
+        ));
+    }
+}

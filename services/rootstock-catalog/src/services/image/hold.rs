@@ -121,3 +121,76 @@ pub(crate) async fn release_holds(writer: &mut Writer, ids: &[String]) -> Result
     }
     retention::enforce(writer, &released).await
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows(statuses: &[wire::Status]) -> Vec<VersionRow> {
+        let rows = (0..).zip(statuses).map(|(number, status)| VersionRow {
+            id: i64::from(number),
+            image_id: "one".to_owned(),
+            image_name: "base".to_owned(),
+            version: wire::Version {
+                number,
+                serial: format!("2026010{number}"),
+                status: (*status).into(),
+                ..wire::Version::default()
+            },
+        });
+        rows.collect()
+    }
+
+    #[test]
+    fn a_rollback_goes_to_the_version_named_or_held_or_before() {
+        use wire::Status::{Active, Available};
+        let image = |current, held: Option<i32>| wire::Image {
+            name: "base".to_owned(),
+            current_version: current,
+            hold: held.map(|version| wire::Hold {
+                version,
+                ..wire::Hold::default()
+            }),
+            ..wire::Image::default()
+        };
+        let number = |image: &wire::Image, statuses: &[_], wanted| {
+            target(image, rows(statuses), wanted).map(|row| row.version.number)
+        };
+        let current = image(Some(2), None);
+        assert_eq!(number(&current, &[Active; 3], None).unwrap(), 1, "the one before");
+        assert_eq!(
+            number(&current, &[Active, Available, Active], None).unwrap(),
+            0,
+            "that is stored"
+        );
+        assert_eq!(
+            number(&current, &[Active; 3], Some(0)).unwrap(),
+            0,
+            "the one named"
+        );
+        let held = image(Some(1), Some(1));
+        assert_eq!(
+            number(&held, &[Active; 3], None).unwrap(),
+            1,
+            "a repeated call goes no further"
+        );
+        let missing = number(&current, &[Active; 3], Some(9)).unwrap_err().to_string();
+        assert!(missing.contains("base version 9"), "{missing}");
+        for (image, statuses) in [
+            (image(Some(0), None), &[Active][..]),
+            (image(None, None), &[Available]),
+        ] {
+            let refused = number(&image, statuses, None).unwrap_err().to_string();
+            assert!(refused.contains("no older stored version"), "{refused}");
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_hold_is_kept_to_the_microsecond() {
+        assert_eq!(until(None).unwrap(), None);
+        let timestamp = |seconds, nanos| prost_types::Timestamp { seconds, nanos };
+        let kept = until(Some(&timestamp(5, 123_456_789))).unwrap().unwrap();
+        assert_eq!((kept.unix_timestamp(), kept.nanosecond()), (5, 123_456_000));
+        assert!(until(Some(&timestamp(i64::MAX, 0))).is_err());
+    }
+}

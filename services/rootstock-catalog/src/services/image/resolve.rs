@@ -156,3 +156,80 @@ pub(super) async fn record_use(
     catalog.uses.record(&image.id);
     Ok(RecordImageUseResponse {})
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn version(status: wire::Status, hidden: bool) -> wire::Version {
+        wire::Version {
+            number: 3,
+            status: status.into(),
+            hidden,
+            error_message: "the server is gone".to_owned(),
+            ..wire::Version::default()
+        }
+    }
+
+    #[test]
+    fn a_version_that_cannot_be_used_says_why_and_what_to_do() {
+        use wire::Status::{Active, Available, Created, Error as Failed, Initializing, Queued};
+        let cases = [
+            (Available, None, None, "rootstock image fetch base --wait"),
+            (Queued, None, None, "is still being fetched"),
+            (Created, None, None, "is still being fetched"),
+            (Initializing, None, None, "is still being fetched"),
+            (Failed, None, None, "has no version that can be used"),
+            (Active, Some(3), None, "base version 3"),
+            (
+                Active,
+                Some(3),
+                Some(version(Active, true)),
+                "held at version 1 (broken)",
+            ),
+            (
+                Active,
+                Some(3),
+                Some(version(Failed, true)),
+                "rootstock image release base",
+            ),
+            (
+                Active,
+                Some(3),
+                Some(version(Available, false)),
+                "fetch base --version 3 --wait",
+            ),
+            (
+                Active,
+                Some(3),
+                Some(version(Failed, false)),
+                "cannot be had: the server is gone",
+            ),
+            (
+                Active,
+                Some(3),
+                Some(version(Queued, false)),
+                "is still being fetched",
+            ),
+        ];
+        for (status, number, found, expected) in cases {
+            let image = wire::Image {
+                name: "base".to_owned(),
+                status: status.into(),
+                hold: Some(wire::Hold {
+                    version: 1,
+                    reason: "broken".to_owned(),
+                    ..wire::Hold::default()
+                }),
+                ..wire::Image::default()
+            };
+            let error = usable(&image, number, found).unwrap_err().to_string();
+            assert!(error.contains(expected), "{expected}: {error}");
+        }
+        let active = version(Active, false);
+        assert_eq!(
+            usable(&wire::Image::default(), Some(3), Some(active.clone())).unwrap(),
+            active
+        );
+    }
+}

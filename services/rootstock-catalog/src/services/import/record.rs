@@ -476,3 +476,146 @@ async fn answer_from(
         version: number,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use rootstock_proto::sync::v1::ImportedArtifact;
+
+    use super::*;
+
+    fn request() -> RecordImportRequest {
+        let file = |of: u8| ImportedArtifact {
+            ftype: "squashfs".to_owned(),
+            sha256: vec![of; 32].into(),
+            size_bytes: 1,
+        };
+        RecordImportRequest {
+            name: "mine".to_owned(),
+            artifacts: vec![file(1), file(2)],
+            ..RecordImportRequest::default()
+        }
+    }
+
+    #[test]
+    fn an_import_that_cannot_be_is_refused_by_its_field() {
+        let bad_file = |change: fn(&mut ImportedArtifact)| {
+            let mut request = request();
+            change(&mut request.artifacts[1]);
+            request
+        };
+        let moment = Some(prost_types::Timestamp {
+            seconds: i64::MAX,
+            nanos: 0,
+        });
+        let cases = [
+            (
+                "request_id",
+                RecordImportRequest {
+                    request_id: "x".repeat(65),
+                    ..request()
+                },
+            ),
+            (
+                "name",
+                RecordImportRequest {
+                    name: String::new(),
+                    ..request()
+                },
+            ),
+            (
+                "name",
+                RecordImportRequest {
+                    name: "a b".to_owned(),
+                    ..request()
+                },
+            ),
+            (
+                "image",
+                RecordImportRequest {
+                    image: "other".to_owned(),
+                    ..request()
+                },
+            ),
+            (
+                "architecture",
+                RecordImportRequest {
+                    architecture: "vax".to_owned(),
+                    ..request()
+                },
+            ),
+            (
+                "artifacts",
+                RecordImportRequest {
+                    artifacts: vec![],
+                    ..request()
+                },
+            ),
+            (
+                "artifacts[1].sha256",
+                bad_file(|file| file.sha256 = vec![1; 31].into()),
+            ),
+            ("artifacts[1].size_bytes", bad_file(|file| file.size_bytes = -1)),
+            (
+                "aliases[0]",
+                RecordImportRequest {
+                    aliases: vec!["a,b".to_owned()],
+                    ..request()
+                },
+            ),
+            (
+                "expires_at",
+                RecordImportRequest {
+                    expires_at: moment,
+                    ..request()
+                },
+            ),
+            (
+                "created_at",
+                RecordImportRequest {
+                    created_at: moment,
+                    ..request()
+                },
+            ),
+            (
+                "fingerprint",
+                RecordImportRequest {
+                    fingerprint: vec![1; 5].into(),
+                    ..request()
+                },
+            ),
+        ];
+        for (field, request) in cases {
+            match Import::of(request) {
+                Err(Error::Invalid(violations)) => assert_eq!(violations[0].field, field),
+                Err(error) => panic!("{field}: {error}"),
+                Ok(_) => panic!("{field} was taken"),
+            }
+        }
+    }
+
+    #[test]
+    fn an_import_is_of_a_new_image_or_onto_one_and_may_be_nameless_only_when_it_is_checked() {
+        let onto = |name: &str, image: &str, validate_only| {
+            Import::of(RecordImportRequest {
+                name: name.to_owned(),
+                image: image.to_owned(),
+                validate_only,
+                ..request()
+            })
+            .map(|import| import.onto)
+        };
+        assert!(matches!(onto("mine", "", false), Ok(Onto::New(name)) if name.as_str() == "mine"));
+        assert!(matches!(onto("", "mine", false), Ok(Onto::Image(image)) if image == "mine"));
+        assert!(matches!(onto("", "", true), Ok(Onto::Unnamed)));
+    }
+
+    #[test]
+    fn aliases_are_each_taken_once() {
+        let aliases = ["b", "a", "b"].map(str::to_owned).into();
+        let import = Import::of(RecordImportRequest { aliases, ..request() })
+            .ok()
+            .unwrap();
+        let aliases: Vec<_> = import.aliases.iter().map(AliasName::as_str).collect();
+        assert_eq!(aliases, ["a", "b"]);
+    }
+}

@@ -81,3 +81,32 @@ fn server(url: &str) -> Option<&str> {
     let end = url[host..].find('/').map_or(url.len(), |slash| host + slash);
     url.get(..end)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_stay_with_their_server() {
+        let remote = |url: &str, auth: &str| wire::Remote {
+            url: url.to_owned(),
+            auth: auth.to_owned(),
+            ..wire::Remote::default()
+        };
+        let url = vec!["url".to_owned()];
+        let both = vec!["url".to_owned(), "auth".to_owned()];
+        for (before, after, paths, allowed) in [
+            ("https://a.test/x", "https://a.test/y", &url, true),
+            ("https://a.test", "https://a.test/", &url, true),
+            ("https://a.test", "https://b.test", &url, false),
+            ("https://a.test", "https://a.test:8443", &url, false),
+            ("https://a.test", "http://a.test", &url, false),
+            ("https://a.test", "https://b.test", &both, true),
+        ] {
+            let kept = keep_credentials_at_home(&remote(before, "user:secret"), &remote(after, ""), paths);
+            assert_eq!(kept.is_ok(), allowed, "{before} {after} {paths:?}");
+            let public = keep_credentials_at_home(&remote(before, ""), &remote(after, ""), paths);
+            assert!(public.is_ok(), "there are none to keep");
+        }
+    }
+}

@@ -47,3 +47,57 @@ impl Filter {
         self.wants_kind(kind) && self.name.as_ref().is_none_or(|pattern| pattern.matches(name))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filter(kinds: &[ChangeKind], name: &str) -> Result<Filter, Error> {
+        Filter::of(&WatchRequest {
+            kinds: kinds.iter().map(|kind| (*kind).into()).collect(),
+            name: name.to_owned(),
+            ..WatchRequest::default()
+        })
+    }
+
+    #[test]
+    fn a_filter_passes_its_kinds_and_names_and_nothing_else() {
+        let (image, alias) = (ChangeKind::Image, ChangeKind::Alias);
+        for (name, matches) in [
+            ("", true),
+            ("debian/*", true),
+            ("debian/12", true),
+            ("debian", false),
+        ] {
+            for (kinds, wanted) in [(&[][..], true), (&[image, alias], true), (&[image], false)] {
+                let filter = filter(kinds, name).unwrap();
+                assert_eq!(filter.wants_kind(alias), wanted, "{kinds:?}");
+                assert_eq!(
+                    filter.wants(alias, "debian/12"),
+                    wanted && matches,
+                    "{kinds:?} {name}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn kinds_and_names_that_cannot_be_are_refused_by_their_field() {
+        for (kinds, name, field) in [
+            (
+                &[ChangeKind::Image, ChangeKind::Unspecified][..],
+                String::new(),
+                "kinds[1]",
+            ),
+            (&[], "x".repeat(10_000), "name"),
+        ] {
+            let error = filter(kinds, &name).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("{field}: ")), "{error}");
+        }
+        let unknown = WatchRequest {
+            kinds: vec![99],
+            ..WatchRequest::default()
+        };
+        assert!(Filter::of(&unknown).is_err());
+    }
+}

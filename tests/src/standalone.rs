@@ -3,7 +3,7 @@
 use std::{
     fs,
     net::SocketAddr,
-    os::unix::fs::PermissionsExt as _,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     process::{Command, Output},
 };
@@ -16,7 +16,7 @@ use crate::{
     process::{self, Process},
 };
 
-/// A Postgres that a killed standalone left behind is stopped by its pid file; `$1` is the directory.
+/// A Postgres that a killed standalone or test left behind is stopped by its pid file; `$1` is the directory.
 const STOP_POSTGRES_AND_REMOVE: &str = r#"
 pid=$1/data/postgres/data/postmaster.pid
 [ -e "$pid" ] && kill -QUIT "$(head -n 1 "$pid")"
@@ -26,7 +26,7 @@ done
 rm -rf "$1"
 "#;
 
-/// A directory for standalone's data. Whatever happens to the test, nothing is left of it, and no
+/// A directory for the data of standalone, or of a Postgres alone. Whatever happens to the test, nothing is left of it, and no
 /// database in it.
 #[derive(Debug)]
 pub struct DataDirectory {
@@ -53,7 +53,7 @@ pub struct Standalone {
 impl DataDirectory {
     /// A new one, that an unprivileged Postgres can enter.
     pub fn new() -> anyhow::Result<Self> {
-        let parent = crate::postgres::parent_for_everyone()?;
+        let parent = parent_for_everyone()?;
         let directory = tempfile::Builder::new()
             .prefix("rootstock-data-")
             .tempdir_in(parent)?;
@@ -91,6 +91,20 @@ impl DataDirectory {
     pub async fn start(&self) -> anyhow::Result<Standalone> {
         Standalone::start(self.command()?, &self.path()).await
     }
+}
+
+/// A directory for temporary ones that Postgres can enter, whoever runs it.
+fn parent_for_everyone() -> anyhow::Result<PathBuf> {
+    let as_root = nix::unistd::geteuid().is_root();
+    [std::env::temp_dir(), "/tmp".into(), "/var/tmp".into()]
+        .into_iter()
+        .find(|path| !as_root || open_to_others(path))
+        .context("neither TMPDIR nor /tmp nor /var/tmp can be entered by an unprivileged user")
+}
+
+fn open_to_others(path: &Path) -> bool {
+    path.ancestors()
+        .all(|part| fs::metadata(part).is_ok_and(|metadata| metadata.mode() & 0o001 != 0))
 }
 
 impl Standalone {

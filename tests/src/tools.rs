@@ -1,12 +1,12 @@
 //! Where the programs are that tests need, and what happens when one is missing.
 
 use std::{
-    env, fs,
+    env,
     io::Write as _,
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 
 /// The root of the repository that this harness was built in.
 pub fn repository_root() -> PathBuf {
@@ -71,55 +71,10 @@ pub fn must_run_everything() -> bool {
         .any(|name| env::var_os(name).is_some_and(|value| !value.is_empty() && value != "0"))
 }
 
-/// The directory of Postgres' server programs: `$ROOTSTOCK_PG_BIN`, that of `postgres` on `PATH`,
-/// the newest `/usr/lib/postgresql/*/bin`, Homebrew's, `.tools/postgres/bin`.
+/// The directory of Postgres' server programs: what standalone finds, and `.tools/postgres/bin` last.
 pub fn postgres_binaries() -> anyhow::Result<PathBuf> {
-    if let Some(set) = env::var_os("ROOTSTOCK_PG_BIN") {
-        let set = PathBuf::from(set);
-        if !holds_postgres(&set) {
-            bail!(
-                "ROOTSTOCK_PG_BIN is {}, which has no postgres and initdb",
-                set.display()
-            );
-        }
-        return Ok(set);
-    }
-    let on_path = on_path("postgres")
-        .and_then(|program| program.canonicalize().ok())
-        .and_then(|program| Some(program.parent()?.to_owned()));
-    let homebrew = ["/opt/homebrew/opt", "/usr/local/opt"];
-    on_path
-        .into_iter()
-        .chain(newest_first("/usr/lib/postgresql", ""))
-        .chain(homebrew.iter().flat_map(|opt| newest_first(opt, "postgresql@")))
-        .chain(repository_root().join(".tools/postgres/bin").canonicalize())
-        .find(|directory| holds_postgres(directory))
+    rootstock::postgres::programs(repository_root().join(".tools/postgres/bin"))
         .context("no Postgres server is installed: run scripts/setup, or set ROOTSTOCK_PG_BIN")
-}
-
-fn holds_postgres(directory: &Path) -> bool {
-    ["postgres", "initdb", "pg_ctl"]
-        .iter()
-        .all(|program| directory.join(program).is_file())
-}
-
-/// The `bin` of each `<parent>/<prefix><major version>`, highest version first.
-fn newest_first(parent: &str, prefix: &str) -> Vec<PathBuf> {
-    let mut versions: Vec<(u32, PathBuf)> = fs::read_dir(parent)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter_map(|entry| {
-            let version = entry.file_name().to_str()?.strip_prefix(prefix)?.parse().ok()?;
-            Some((version, entry.path().join("bin")))
-        })
-        .collect();
-    versions.sort();
-    versions
-        .into_iter()
-        .rev()
-        .map(|(_, directory)| directory)
-        .collect()
 }
 
 fn on_path(name: &str) -> Option<PathBuf> {

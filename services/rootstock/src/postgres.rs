@@ -1,4 +1,4 @@
-//! The Postgres of standalone: a child process that is looked after.
+//! The Postgres of standalone, and of the tests: a child process that is looked after.
 //!
 //! Owns: finding the programs, making the data directory once, starting and stopping the server,
 //! starting it again when it dies, and clearing up after a standalone that was killed. Nobody but
@@ -23,6 +23,8 @@ mod cluster;
 mod leftover;
 mod server;
 mod socket;
+
+pub use binaries::programs;
 
 use std::{
     io,
@@ -64,9 +66,30 @@ const BACKOFF: Backoff = Backoff {
     jitter: Jitter::None,
 };
 
+/// How a server differs from standalone's.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The directory of the programs, the only one that is looked at; `None`: see [`programs`].
+    pub programs: Option<PathBuf>,
+    /// Whether what was committed survives a crash of the machine, and not only of the server.
+    pub durable: bool,
+    /// Further configuration parameters, which win over ours.
+    pub parameters: Vec<(&'static str, String)>,
+}
+
+/// How [`Postgres::stop`] ends the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// Clients are disconnected, and everything is written to disk: what an operator does.
+    Fast,
+    /// The server drops everything and recovers at the next start: what a crash does.
+    Immediate,
+}
+
 /// A running Postgres server that belongs to this process.
 #[derive(Debug)]
 pub struct Postgres {
+    options: Options,
     account: Account,
     binaries: Binaries,
     cluster: Cluster,
@@ -207,25 +230,35 @@ impl Error {
     }
 }
 
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            programs: None,
+            durable: true,
+            parameters: vec![],
+        }
+    }
+}
+
 impl Postgres {
     /// Starts the server in `<data_directory>/postgres`, making it first when there is none;
     /// returns when it takes connections and its database exists.
     ///
     /// # Errors
     /// See [`Error`].
-    pub async fn start(data_directory: &Path) -> Result<Self, Error> {
+    pub async fn start(data_directory: &Path, options: Options) -> Result<Self, Error> {
         let data_directory = data_directory
             .canonicalize()
             .map_err(Error::io("find", data_directory))?;
         let account = Account::choose(&data_directory)?;
         let cluster = Cluster::open(&data_directory.join("postgres"), &account)?;
-        let binaries = binaries::find(&account, &cluster).await?;
+        let binaries = binaries::find(options.programs.clone(), &account, &cluster).await?;
         leftover::stop(cluster.data()).await?;
-        cluster.initialize(&binaries, &account).await?;
+        cluster.initialize(&binaries, &account, options.durable).await?;
         let sockets = SocketDirectory::make(cluster.directory(), &account)?;
         cluster.write_access_rules(&account)?;
         let process = Process::default();
-        let server = Server::start(&binaries, &cluster, &sockets, &account, &process).await?;
+        let server = Server::start(&binaries, &cluster, &sockets, &account, &options, &process).await?;
         server.ensure_database(&sockets).await?;
         tracing::info!(
             postgres.major = binaries.major(),
@@ -236,6 +269,7 @@ impl Postgres {
             "postgres takes connections"
         );
         Ok(Self {
+            options,
             account,
             binaries,
             cluster,
@@ -248,6 +282,21 @@ impl Postgres {
     /// Where to connect; stays the same when the server is started again.
     pub fn url(&self) -> String {
         self.sockets.url(NAME)
+    }
+
+    /// The directory of the server programs that it runs.
+    pub fn programs(&self) -> &Path {
+        self.binaries.directory()
+    }
+
+    /// The last lines that the server wrote to its log.
+    pub fn last_lines(&self) -> String {
+        self.server.last_lines()
+    }
+
+    /// Ends the server; returns when it is gone. Does nothing when it is already.
+    pub async fn stop(&mut self, how: Stop) {
+        self.server.stop(how).await;
     }
 
     /// Looks after the server until `shutdown`: starts it again when it dies, and stops it at the
@@ -263,7 +312,7 @@ impl Postgres {
             let mut reason = tokio::select! {
                 status = self.server.exited() => status,
                 () = shutdown.triggered() => {
-                    self.server.stop().await;
+                    self.server.stop(Stop::Fast).await;
                     self.sockets.remove();
                     return Ok(());
                 }
@@ -302,13 +351,18 @@ impl Postgres {
         self.process.clone()
     }
 
-    async fn start_again(&mut self) -> Result<(), Error> {
+    /// Starts the server after its end; returns when it takes connections.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn start_again(&mut self) -> Result<(), Error> {
         leftover::stop(self.cluster.data()).await?;
         self.server = Server::start(
             &self.binaries,
             &self.cluster,
             &self.sockets,
             &self.account,
+            &self.options,
             &self.process,
         )
         .await?;

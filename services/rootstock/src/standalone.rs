@@ -21,7 +21,7 @@ use tokio::net::TcpListener;
 use crate::{
     config::Config,
     data_directory::DataDirectory,
-    postgres::Postgres,
+    postgres::{Options, Postgres},
     process::{self, Error, Process},
     serve,
 };
@@ -88,7 +88,9 @@ async fn begin(process: &mut Process, config: &Config, data: &DataDirectory) -> 
 
 async fn start_postgres(process: &mut Process, data: &DataDirectory) -> Result<Secret, Error> {
     let component = process.readiness().register("postgres");
-    let postgres = Postgres::start(data.path()).await.map_err(anyhow::Error::from)?;
+    let postgres = Postgres::start(data.path(), Options::default())
+        .await
+        .map_err(anyhow::Error::from)?;
     let url = Secret::new(postgres.url());
     process.abandon_at_once(postgres.process());
     process.start("postgres", |until| postgres.run(component, until));

@@ -48,7 +48,7 @@ async fn each_test_has_a_database_of_its_own() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
-async fn a_server_of_ones_own_stops_and_starts_on_its_port() -> anyhow::Result<()> {
+async fn a_server_of_ones_own_stops_and_starts_on_its_socket() -> anyhow::Result<()> {
     let server = Postgres::start_own().await?;
     let database = server.database().await?;
     make_table(&database.url).await?;

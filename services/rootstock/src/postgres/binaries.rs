@@ -59,9 +59,24 @@ fn command(program: &Path, account: &Account) -> Command {
     command
 }
 
-/// The programs to use: those that `ROOTSTOCK_PG_BIN` names; else the first found that can be used,
-/// of the major version of the data if there are any.
-pub(super) async fn find(account: &Account, cluster: &Cluster) -> Result<Binaries, Error> {
+/// The directory of the programs: the one that `ROOTSTOCK_PG_BIN` names; else the first that holds
+/// them, looking at `further` last.
+pub fn programs(further: PathBuf) -> Option<PathBuf> {
+    let named = env::var_os(VARIABLE).map(PathBuf::from);
+    let mut found = candidates()
+        .into_iter()
+        .chain([further])
+        .filter(|directory| holds_programs(directory));
+    named.or_else(|| found.next())
+}
+
+/// The programs to use: those in `named`, or that `ROOTSTOCK_PG_BIN` names; else the first found that
+/// can be used, of the major version of the data if there are any.
+pub(super) async fn find(
+    named: Option<PathBuf>,
+    account: &Account,
+    cluster: &Cluster,
+) -> Result<Binaries, Error> {
     let data_major = cluster.major()?;
     let other_major = |binaries: &Binaries, data| Error::OtherMajor {
         path: cluster.data().to_owned(),
@@ -69,7 +84,7 @@ pub(super) async fn find(account: &Account, cluster: &Cluster) -> Result<Binarie
         binaries: binaries.directory.clone(),
         programs: binaries.major,
     };
-    let named = env::var_os(VARIABLE).map(PathBuf::from);
+    let named = named.or_else(|| env::var_os(VARIABLE).map(PathBuf::from));
     let candidates = named.clone().map_or_else(candidates, |directory| vec![directory]);
     let mut first_problem = None;
     for directory in candidates {

@@ -63,7 +63,12 @@ impl Cluster {
 
     /// Makes the data if there are none: under another name first, so that what bears the right one
     /// is whole.
-    pub(super) async fn initialize(&self, binaries: &Binaries, account: &Account) -> Result<(), Error> {
+    pub(super) async fn initialize(
+        &self,
+        binaries: &Binaries,
+        account: &Account,
+        durable: bool,
+    ) -> Result<(), Error> {
         if self.major()?.is_some() {
             return Ok(());
         }
@@ -80,6 +85,9 @@ impl Cluster {
         initdb
             .args(["--auth-local=peer", "--auth-host=reject"])
             .arg(format!("--username={NAME}"));
+        if !durable {
+            initdb.arg("--no-sync");
+        }
         initdb.kill_on_drop(true);
         let output = timeout(INITIALIZE_TIMEOUT, initdb.output())
             .await

@@ -19,7 +19,10 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use super::{Account, Binaries, Cluster, Error, NAME, Process, SocketDirectory, cluster::one_line, socket};
+use super::{
+    Account, Binaries, Cluster, Error, NAME, Options, Process, SocketDirectory, Stop, cluster::one_line,
+    socket,
+};
 
 /// Recovery after a crash may take a while; the process is watched meanwhile.
 const START_TIMEOUT: Duration = Duration::from_secs(300);
@@ -57,13 +60,14 @@ impl Server {
         cluster: &Cluster,
         sockets: &SocketDirectory,
         account: &Account,
+        options: &Options,
         process: &Process,
     ) -> Result<Self, Error> {
-        let mut server = Self::spawn(binaries, cluster, sockets, account, process)?;
+        let mut server = Self::spawn(binaries, cluster, sockets, account, options, process)?;
         match server.wait_until_it_answers(sockets).await {
             Ok(()) => Ok(server),
             Err(error) => {
-                server.stop().await;
+                server.stop(Stop::Fast).await;
                 Err(error)
             }
         }
@@ -74,9 +78,11 @@ impl Server {
         cluster: &Cluster,
         sockets: &SocketDirectory,
         account: &Account,
+        options: &Options,
         process: &Process,
     ) -> Result<Self, Error> {
         let mut postgres = binaries.command("postgres", account);
+        let on_disk = if options.durable { "on" } else { "off" };
         postgres.arg("-D").arg(cluster.data());
         for (name, value) in [
             ("listen_addresses", String::new()),
@@ -89,16 +95,19 @@ impl Server {
             ("hba_file", cluster.hba_file().display().to_string()),
             ("ident_file", cluster.ident_file().display().to_string()),
             ("max_connections", MAX_CONNECTIONS.to_string()),
-            ("fsync", "on".into()),
+            ("fsync", on_disk.into()),
             ("synchronous_commit", "on".into()),
-            ("full_page_writes", "on".into()),
+            ("full_page_writes", on_disk.into()),
             ("max_wal_size", "256MB".into()),
             ("timezone", "UTC".into()),
             // Its log becomes a part of ours, which has its own times.
             ("logging_collector", "off".into()),
             ("log_destination", "stderr".into()),
             ("log_line_prefix", String::new()),
-        ] {
+        ]
+        .into_iter()
+        .chain(options.parameters.clone())
+        {
             postgres.arg("-c").arg(format!("{name}={value}"));
         }
         postgres.stdout(Stdio::null()).stderr(Stdio::piped());
@@ -141,9 +150,16 @@ impl Server {
         }
     }
 
-    /// Ends the server: fast, then immediate, then hard. Nothing is lost by any of them.
-    pub(super) async fn stop(&mut self) {
-        for (signal, patience) in [(Signal::SIGINT, FAST_STOP), (Signal::SIGQUIT, IMMEDIATE_STOP)] {
+    /// The last lines that it wrote to its log.
+    pub(super) fn last_lines(&self) -> String {
+        self.said.last_lines()
+    }
+
+    /// Ends the server: fast unless told otherwise, then immediate, then hard. Nothing is lost by any
+    /// of them.
+    pub(super) async fn stop(&mut self, how: Stop) {
+        let steps = [(Signal::SIGINT, FAST_STOP), (Signal::SIGQUIT, IMMEDIATE_STOP)];
+        for (signal, patience) in steps.into_iter().skip(usize::from(how == Stop::Immediate)) {
             // Until it is waited for, the number is the child's and nobody else's.
             if self.child.id().is_none() || kill(self.pid, signal).is_err() {
                 break;

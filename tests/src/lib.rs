@@ -25,6 +25,7 @@ pub mod fake_catalog;
 pub mod fake_work;
 pub mod fault_proxy;
 pub mod guard;
+pub mod indexes;
 pub mod ports;
 pub mod postgres;
 pub mod process;

@@ -6,6 +6,7 @@ use http::{Method, StatusCode, header};
 use rootstock_model::{Digest, ImageType, RootFtype, snapshot::OfferedImage};
 use rootstock_tests::{
     corpus::corpus,
+    indexes,
     tree::{Product, Tree, Version},
 };
 
@@ -221,6 +222,11 @@ async fn other_paths_say_what_this_is() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
+async fn a_large_index_comes_out_whole() -> anyhow::Result<()> {
+    comes_out_whole("the large index", &indexes::large(200)).await
+}
+
+#[tokio::test]
 async fn real_indexes_come_out_whole() -> anyhow::Result<()> {
     let Some(corpus) = corpus() else {
         return Ok(());
@@ -229,39 +235,38 @@ async fn real_indexes_come_out_whole() -> anyhow::Result<()> {
         let path = entry?.path();
         let mut text = Vec::new();
         flate2::read::GzDecoder::new(std::fs::File::open(&path)?).read_to_end(&mut text)?;
-        let mut offered = rootstock_simplestreams::parse_products(&text)?.images;
-        for image in &mut offered {
-            // What claims no fingerprint gets one when its bytes are here, and they are not.
-            image
-                .versions
-                .retain(|version| version.contents[0].fingerprint().is_some());
-        }
-        offered.retain(|image| !image.versions.is_empty());
-        let site = Site::new().await?;
-        let images = offered.iter().enumerate();
-        site.catalog.commit(created(
-            images.flat_map(|(index, image)| offered_image(index, image)),
-        ));
-        let gateway = site.gateway().await?;
-        let served = gateway.get(PRODUCTS, &[]).await?.bytes().await?;
-        let served = rootstock_simplestreams::parse_products(&served)?;
-        assert_eq!(served.left_out, [], "{}", path.display());
-        let (out, wanted) = (contents(&served.images), contents(&offered));
-        let lost: Vec<_> = wanted.difference(&out).take(3).collect();
-        let made_up: Vec<_> = out.difference(&wanted).take(3).collect();
-        assert!(
-            lost.is_empty() && made_up.is_empty(),
-            "{}: {lost:?} {made_up:?}",
-            path.display()
-        );
-        assert_eq!(
-            version_count(&served.images),
-            version_count(&offered),
-            "{}",
-            path.display()
-        );
-        gateway.stop().await?;
+        comes_out_whole(&path.display().to_string(), &text).await?;
     }
+    Ok(())
+}
+
+async fn comes_out_whole(name: &str, index: &[u8]) -> anyhow::Result<()> {
+    let mut offered = rootstock_simplestreams::parse_products(index)?.images;
+    for image in &mut offered {
+        // What claims no fingerprint gets one when its bytes are here, and they are not.
+        image
+            .versions
+            .retain(|version| version.contents[0].fingerprint().is_some());
+    }
+    offered.retain(|image| !image.versions.is_empty());
+    let site = Site::new().await?;
+    let images = offered.iter().enumerate();
+    site.catalog.commit(created(
+        images.flat_map(|(index, image)| offered_image(index, image)),
+    ));
+    let gateway = site.gateway().await?;
+    let served = gateway.get(PRODUCTS, &[]).await?.bytes().await?;
+    let served = rootstock_simplestreams::parse_products(&served)?;
+    assert_eq!(served.left_out, [], "{name}");
+    let (out, wanted) = (contents(&served.images), contents(&offered));
+    let lost: Vec<_> = wanted.difference(&out).take(3).collect();
+    let made_up: Vec<_> = out.difference(&wanted).take(3).collect();
+    assert!(
+        lost.is_empty() && made_up.is_empty(),
+        "{name}: {lost:?} {made_up:?}"
+    );
+    assert_eq!(version_count(&served.images), version_count(&offered), "{name}");
+    gateway.stop().await?;
     Ok(())
 }
 

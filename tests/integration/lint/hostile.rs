@@ -1,15 +1,15 @@
-//! One good product, bent in every way that was met in the wild or thought of: what lint says of each.
+//! Mutations of one good index: what lint says of each.
 
 use std::{collections::BTreeSet, fs};
 
 use rootstock_tests::{
-    corpus::corpus,
+    corpus::Mutations,
+    indexes,
     tree::{INDEX_PATH, PRODUCTS_PATH},
 };
 
 use super::{codes, lint};
 
-const PRODUCT: &str = "alpine:3.17:amd64:default";
 /// What the good product has to be told of: it is for LXD alone, and one delta's base is gone.
 const GOOD: [&str; 2] = ["lxd-only", "delta-without-base"];
 
@@ -106,22 +106,28 @@ const EXPECTED: [(&str, &[&str]); 58] = [
 ];
 
 #[tokio::test]
-async fn each_bend_is_found() -> anyhow::Result<()> {
-    let Some(corpus) = corpus() else { return Ok(()) };
-    let hostile = corpus.join("hostile");
+async fn each_mutation_is_found() -> anyhow::Result<()> {
+    let (made, corpus) = (Some(Mutations::Made), Mutations::of_corpus());
+    for mutations in made.into_iter().chain(corpus) {
+        are_found(&mutations).await?;
+    }
+    Ok(())
+}
+
+async fn are_found(mutations: &Mutations) -> anyhow::Result<()> {
     let good = codes(&GOOD);
     for (name, expected) in EXPECTED {
-        let document = fs::read(hostile.join(format!("{name}.json")))?;
+        let document = mutations.document(name)?;
         let directory = tempfile::tempdir()?;
         super::write_documents(directory.path(), &document)?;
-        if name.starts_with("80_index") {
+        if indexes::is_of_index(name) {
             fs::write(directory.path().join(INDEX_PATH), &document)?;
-            fs::copy(
-                hostile.join("00_good_base.json"),
+            fs::write(
                 directory.path().join(PRODUCTS_PATH),
+                mutations.document("00_good_base")?,
             )?;
         } else {
-            let entry = serde_json::json!({"datatype": "image-downloads", "path": PRODUCTS_PATH, "products": [PRODUCT]});
+            let entry = serde_json::json!({"datatype": "image-downloads", "path": PRODUCTS_PATH, "products": [indexes::PRODUCT]});
             let index = serde_json::json!({"index": {"images": entry}});
             fs::write(directory.path().join(INDEX_PATH), index.to_string())?;
         }
@@ -136,20 +142,17 @@ async fn each_bend_is_found() -> anyhow::Result<()> {
             .into_iter()
             .filter(|code| !good.contains(code))
             .collect();
-        assert_eq!(beyond, expected, "{name}");
+        assert_eq!(beyond, expected, "{name} of {mutations:?}");
     }
     Ok(())
 }
 
 #[test]
-fn every_hostile_file_is_expected() -> anyhow::Result<()> {
-    let Some(corpus) = corpus() else { return Ok(()) };
-    let manifest = fs::read_to_string(corpus.join("hostile/MANIFEST.tsv"))?;
-    let listed: BTreeSet<&str> = manifest
-        .lines()
-        .skip(1)
-        .filter_map(|line| line.split('\t').next()?.strip_suffix(".json"))
-        .collect();
-    assert_eq!(listed, EXPECTED.iter().map(|(name, _)| *name).collect());
+fn every_mutation_is_expected() -> anyhow::Result<()> {
+    let expected: BTreeSet<String> = EXPECTED.iter().map(|(name, _)| (*name).to_owned()).collect();
+    assert_eq!(Mutations::Made.names()?, expected);
+    if let Some(corpus) = Mutations::of_corpus() {
+        assert_eq!(corpus.names()?, expected);
+    }
     Ok(())
 }

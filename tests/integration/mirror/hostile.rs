@@ -1,23 +1,23 @@
-//! One good product, bent in every way that was met in the wild or thought of, as a remote's index:
-//! what comes of each. (What comes of wrong bytes is in [`super::bytes`].)
+//! Mutations of one good index, as a remote's index: what comes of each. (What comes of wrong bytes is in
+//! [`super::bytes`].)
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
 
 use rootstock_proto::catalog::v1::{Image, ImageType, Remote, RemoteMode, Status, SyncRun, SyncRunState};
 use rootstock_tests::{
     cluster::{Cluster, remote},
-    corpus::corpus,
+    corpus::Mutations,
+    indexes,
     remote::FakeRemote,
     tree::{INDEX_PATH, PRODUCTS_PATH},
 };
 
 use super::{debian, put_products, set};
 
-/// What comes of a bent index.
+/// What comes of a mutation.
 #[derive(Debug, Clone, Copy)]
 enum Outcome {
     /// The remote's error holds these words; what was there before stays.
@@ -43,7 +43,7 @@ struct Listed {
     left_out: &'static [(&'static str, &'static str)],
 }
 
-/// The newest version of the good product, which most files bend.
+/// The newest version of the good product, which most mutations change.
 const NEWEST: &str = "20230424_13:01";
 const GOOD: Listed = Listed {
     newest: NEWEST,
@@ -54,7 +54,7 @@ const GOOD: Listed = Listed {
 };
 const WHOLE: Outcome = Taken(GOOD);
 
-/// Only the bent root is gone: the version has another, and is listed with it.
+/// Only the mutated root is gone: the version has another, and is listed with it.
 const fn other_root(left_out: &'static [(&'static str, &'static str)]) -> Outcome {
     Taken(Listed {
         root: "root.tar.xz",
@@ -163,7 +163,7 @@ const OUTCOMES: [(&str, Outcome); 58] = [
     ("70_html_200", Refused("looks like an HTML or XML page")),
     ("70_bom", WHOLE),
     ("70_trailing_comma", Refused("trailing comma")),
-    ("70_nan", Refused("expected value at line 22")),
+    ("70_nan", Refused("expected value at line")),
     ("70_deep", Refused("recursion limit exceeded")),
     ("80_index_path_dotdot", Refused("has a part that is . or ..")),
     ("80_index_path_self", Refused("is that of the index itself")),
@@ -181,23 +181,30 @@ const OUTCOMES: [(&str, Outcome); 58] = [
 ];
 
 #[test]
-fn every_file_of_the_manifest_has_an_outcome() -> anyhow::Result<()> {
-    let Some(corpus) = corpus() else { return Ok(()) };
-    let manifest = fs::read_to_string(corpus.join("hostile/MANIFEST.tsv"))?;
-    let names = manifest
-        .lines()
-        .skip(1)
-        .filter_map(|line| line.split('\t').next()?.strip_suffix(".json"));
-    let ours: BTreeSet<_> = OUTCOMES.iter().map(|(name, _)| *name).collect();
-    assert_eq!(names.collect::<BTreeSet<_>>(), ours);
+fn every_mutation_has_an_outcome() -> anyhow::Result<()> {
+    let ours: BTreeSet<_> = OUTCOMES.iter().map(|(name, _)| (*name).to_owned()).collect();
+    assert_eq!(Mutations::Made.names()?, ours);
+    if let Some(corpus) = Mutations::of_corpus() {
+        assert_eq!(corpus.names()?, ours);
+    }
     Ok(())
 }
 
 #[tokio::test]
-async fn each_bend_costs_a_new_remote_what_it_must_and_no_more() -> anyhow::Result<()> {
-    let Some(site) = Site::new().await? else {
-        return Ok(());
-    };
+async fn each_mutation_costs_a_new_remote_what_it_must_and_no_more() -> anyhow::Result<()> {
+    cost_a_new_remote(Mutations::Made).await
+}
+
+#[tokio::test]
+async fn each_mutation_of_the_corpus_costs_a_new_remote_what_it_must_and_no_more() -> anyhow::Result<()> {
+    match Mutations::of_corpus() {
+        Some(mutations) => cost_a_new_remote(mutations).await,
+        None => Ok(()),
+    }
+}
+
+async fn cost_a_new_remote(mutations: Mutations) -> anyhow::Result<()> {
+    let site = Site::new(mutations).await?;
     for (name, outcome) in OUTCOMES {
         site.serve(name)?;
         site.cluster.add_remote(site.remote()).await?;
@@ -223,10 +230,20 @@ async fn each_bend_costs_a_new_remote_what_it_must_and_no_more() -> anyhow::Resu
 }
 
 #[tokio::test]
-async fn each_bend_of_a_remote_that_was_good_keeps_what_was_good() -> anyhow::Result<()> {
-    let Some(site) = Site::new().await? else {
-        return Ok(());
-    };
+async fn a_corrupted_index_keeps_the_last_good_state() -> anyhow::Result<()> {
+    keep_the_last_good_state(Mutations::Made).await
+}
+
+#[tokio::test]
+async fn a_corrupted_index_of_the_corpus_keeps_the_last_good_state() -> anyhow::Result<()> {
+    match Mutations::of_corpus() {
+        Some(mutations) => keep_the_last_good_state(mutations).await,
+        None => Ok(()),
+    }
+}
+
+async fn keep_the_last_good_state(mutations: Mutations) -> anyhow::Result<()> {
+    let site = Site::new(mutations).await?;
     site.serve("00_good_base")?;
     site.cluster.add_remote(site.remote()).await?;
     let good = site.known().await?;
@@ -263,7 +280,7 @@ const HOSTILE: &str = "hostile";
 struct Site {
     cluster: Cluster,
     hostile: FakeRemote,
-    files: PathBuf,
+    mutations: Mutations,
     neighbour: BTreeSet<String>,
     written_elsewhere: BTreeSet<PathBuf>,
     _good: FakeRemote,
@@ -273,8 +290,7 @@ struct Site {
 type Known = BTreeMap<(ImageType, String), (Status, Vec<String>)>;
 
 impl Site {
-    async fn new() -> anyhow::Result<Option<Self>> {
-        let Some(corpus) = corpus() else { return Ok(None) };
+    async fn new(mutations: Mutations) -> anyhow::Result<Self> {
         let cluster = Cluster::start().await?;
         let (good, tree, debian) = debian()?;
         cluster.mirror("good", &good).await?;
@@ -282,17 +298,17 @@ impl Site {
         let neighbour = set([&fingerprint]);
         cluster.edge.wait_for(&neighbour).await?;
         let written_elsewhere = cluster.written_elsewhere()?;
-        Ok(Some(Self {
+        Ok(Self {
             cluster,
             hostile: FakeRemote::https()?,
-            files: corpus.join("hostile"),
+            mutations,
             neighbour,
             written_elsewhere,
             _good: good,
-        }))
+        })
     }
 
-    /// The remote: on demand, because the corpus has no bytes.
+    /// The remote: on demand, because nothing of it has bytes.
     fn remote(&self) -> Remote {
         Remote {
             mode: RemoteMode::OnDemand.into(),
@@ -301,19 +317,19 @@ impl Site {
         }
     }
 
-    /// Has the server serve a file of the corpus in its place.
+    /// Has the server serve a mutation in its place.
     fn serve(&self, name: &str) -> anyhow::Result<()> {
-        let read = |name: &str| fs::read(self.files.join(Path::new(name).with_extension("json")));
-        if name.starts_with("80_index") {
+        let read = |name: &str| self.mutations.document(name);
+        if indexes::is_of_index(name) {
             self.hostile.put(PRODUCTS_PATH, read("00_good_base")?)?;
             return Ok(self.hostile.put(INDEX_PATH, read(name)?)?);
         }
-        put_products(&self.hostile, read(name)?, &["alpine:3.17:amd64:default"])
+        put_products(&self.hostile, read(name)?, &[indexes::PRODUCT])
     }
 
     async fn sync(&self, name: &str) -> anyhow::Result<SyncRun> {
         // A poll seldom asks for the index.
-        match name.starts_with("80_index") {
+        match indexes::is_of_index(name) {
             true => self.cluster.sync_forced(HOSTILE).await,
             false => self.cluster.sync(HOSTILE).await,
         }

@@ -11,10 +11,23 @@ use rootstock_tests::{
     remote::FakeRemote,
     seaweed::SeaweedFs,
     tools,
-    tree::{PRODUCTS_PATH, Product, Tree},
+    tree::{PRODUCTS_PATH, Product, Tree, Version},
 };
 
 use super::{FIRST, SECOND, THIRD, container, debian, every_second, image, set, versions};
+
+#[tokio::test]
+async fn a_tree_is_mirrored_and_polled_again_for_one_request_and_no_write() -> anyhow::Result<()> {
+    let (server, mut tree, debian) = debian()?;
+    let busybox = tree.add_product(Product::new("BusyBox", "1.36", "amd64"));
+    // For LXD alone.
+    let version = Version::new(FIRST).metadata(&[MetadataFtype::Lxd]);
+    tree.add_version(&busybox, version.root(RootFtype::Squashfs))?;
+    tree.publish(&server)?;
+    let fingerprint = |product| tree.fingerprint(product, FIRST, RootFtype::Squashfs);
+    let claimed = set([&fingerprint(&debian)?, &fingerprint(&busybox)?]);
+    is_mirrored_and_polled_for_nothing(&server, claimed).await
+}
 
 #[tokio::test]
 async fn a_real_tree_is_mirrored_and_polled_again_for_one_request_and_no_write() -> anyhow::Result<()> {
@@ -23,8 +36,21 @@ async fn a_real_tree_is_mirrored_and_polled_again_for_one_request_and_no_write()
     };
     let server = FakeRemote::https()?;
     server.put_directory(&corpus.join("tree"))?;
+    // Those of the squashfs roots, as the tree's own index claims them.
+    let claimed = [
+        "52ab95651e5892545cd90167e82809ea1098418199aeec6008f1e32644e47784",
+        "c3cc5ac3ea565257e64c9131fa2421a5239e8ee6bd776df3d948b94230fb087c",
+    ];
+    is_mirrored_and_polled_for_nothing(&server, claimed.map(str::to_owned).into()).await
+}
+
+/// Mirrors a tree of two versions, which are to have these fingerprints, and polls it again.
+async fn is_mirrored_and_polled_for_nothing(
+    server: &FakeRemote,
+    claimed: BTreeSet<String>,
+) -> anyhow::Result<()> {
     let cluster = Cluster::start().await?;
-    let mirrored = cluster.mirror("images", &server).await?;
+    let mirrored = cluster.mirror("images", server).await?;
     let status = mirrored.status.unwrap_or_default();
     assert_eq!(
         (status.last_error.as_str(), status.active_version_count),
@@ -32,12 +58,6 @@ async fn a_real_tree_is_mirrored_and_polled_again_for_one_request_and_no_write()
         "{status:?}"
     );
 
-    // Those of the squashfs roots, as the tree's own index claims them.
-    let claimed = [
-        "52ab95651e5892545cd90167e82809ea1098418199aeec6008f1e32644e47784",
-        "c3cc5ac3ea565257e64c9131fa2421a5239e8ee6bd776df3d948b94230fb087c",
-    ];
-    let claimed: BTreeSet<String> = claimed.map(str::to_owned).into();
     cluster.edge.wait_for(&claimed).await?;
     let files = cluster.edge.fetch_everything().await?;
     assert_eq!(files, cluster.stored()?.len(), "no more is stored than is listed");

@@ -1,4 +1,5 @@
-//! Indexes of real servers. The counts were taken from the files by other means.
+//! Whole indexes: a made one, and those of real servers. Their counts were taken from the files by other
+//! means.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,7 +12,7 @@ use rootstock_model::{
 };
 use rootstock_simplestreams::{parse_index, parse_products};
 
-use crate::{Count, assert_sound, corpus, count, read, read_raw};
+use crate::{Count, assert_sound, corpus, count, indexes, read, read_raw};
 
 struct Expected {
     file: &'static str,
@@ -104,6 +105,19 @@ fn parse(folder: &str, file: &str) -> Option<Snapshot> {
     let snapshot = parse_products(&read(&corpus(folder)?.join(file))).unwrap();
     assert_sound(&snapshot);
     Some(snapshot)
+}
+
+#[test]
+fn every_version_of_a_large_index_is_listed() {
+    let snapshot = parse_products(&indexes::large(400)).unwrap();
+    assert_sound(&snapshot);
+    assert_eq!(count(&snapshot, ImageType::Container), counted(400, 1200, 2400));
+    assert_eq!(
+        count(&snapshot, ImageType::VirtualMachine),
+        counted(400, 1200, 1200)
+    );
+    assert_eq!(snapshot.left_out, []);
+    assert!(contents(&snapshot).all(|content| content.fingerprint().is_some()));
 }
 
 #[test]

@@ -1,6 +1,6 @@
-//! One good product, bent in every way that was met in the wild or thought of: the outcome of each.
+//! Mutations of one good index: the outcome of each.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, path::PathBuf};
 
 use rootstock_model::{
     ImageType,
@@ -9,7 +9,7 @@ use rootstock_model::{
 };
 use rootstock_simplestreams::{DocumentError, parse_index, parse_products};
 
-use crate::{assert_sound, corpus, count, read};
+use crate::{assert_sound, corpus, count, indexes, read};
 
 enum Outcome {
     /// The document is refused, with these words in the message.
@@ -25,11 +25,11 @@ enum Outcome {
 }
 use Outcome::{Refused, Taken};
 
-/// The newest version of the good product, which most files bend.
+/// The newest version of the good product, which most mutations change.
 const NEWEST: &str = "20230424_13:01";
 const WHOLE: Outcome = Taken(3, 6, 3, &[]);
 
-/// Only the bent root is gone; the other root of its version stays, and all other versions.
+/// Only the mutated root is gone; the other root of its version stays, and all other versions.
 const fn without_squashfs(note: &'static [(&'static str, &'static str, Reason)]) -> Outcome {
     Taken(3, 5, 3, note)
 }
@@ -121,11 +121,8 @@ const OUTCOMES: [(&str, Outcome); 58] = [
     ("70_whitespace", Refused("the document is empty")),
     ("70_html_200", Refused("looks like an HTML or XML page")),
     ("70_bom", WHOLE),
-    (
-        "70_trailing_comma",
-        Refused("trailing comma at line 137, column 2"),
-    ),
-    ("70_nan", Refused("expected value at line 22")),
+    ("70_trailing_comma", Refused("trailing comma at line")),
+    ("70_nan", Refused("expected value at line")),
     ("70_deep", Refused("recursion limit exceeded at line 1")),
     ("80_index_path_dotdot", Refused("has a part that is . or ..")),
     ("80_index_path_self", Refused("is that of the index itself")),
@@ -148,22 +145,48 @@ const OUTCOMES: [(&str, Outcome); 58] = [
     ),
 ];
 
-/// A products file on its own, or an index that leads to the good product.
-fn parse(name: &str) -> Option<Result<Snapshot, DocumentError>> {
-    let hostile = corpus("hostile")?;
-    let document = read(&hostile.join(format!("{name}.json")));
-    if !name.starts_with("80_index") {
-        return Some(parse_products(&document));
+/// Where the mutations come from.
+enum Source {
+    Made,
+    Corpus(PathBuf),
+}
+
+impl Source {
+    /// What is made, and what the corpus has where there is one.
+    fn all() -> impl Iterator<Item = Self> {
+        [Self::Made]
+            .into_iter()
+            .chain(corpus("hostile").map(Self::Corpus))
     }
-    let good = parse_products(&read(&hostile.join("00_good_base.json"))).unwrap();
-    Some(parse_index(&document).map(|index| index.assemble([good])))
+
+    fn document(&self, name: &str) -> Vec<u8> {
+        match self {
+            Self::Made => indexes::mutation(name),
+            Self::Corpus(directory) => read(&directory.join(format!("{name}.json"))),
+        }
+    }
+
+    /// A products file on its own, or an index that leads to the good product.
+    fn parse(&self, name: &str) -> Result<Snapshot, DocumentError> {
+        let document = self.document(name);
+        if !indexes::is_of_index(name) {
+            return parse_products(&document);
+        }
+        let good = parse_products(&self.document("00_good_base")).unwrap();
+        parse_index(&document).map(|index| index.assemble([good]))
+    }
 }
 
 #[test]
-fn each_bend_costs_what_it_must_and_no_more() {
+fn each_mutation_costs_what_it_must_and_no_more() {
+    for source in Source::all() {
+        cost(&source);
+    }
+}
+
+fn cost(source: &Source) {
     for (name, expected) in OUTCOMES {
-        let Some(parsed) = parse(name) else { return };
-        match (expected, parsed) {
+        match (expected, source.parse(name)) {
             (Refused(words), Err(error)) => {
                 assert!(error.to_string().contains(words), "{name}: {error}");
             }
@@ -193,7 +216,9 @@ fn each_bend_costs_what_it_must_and_no_more() {
 }
 
 #[test]
-fn every_file_of_the_manifest_has_an_outcome() {
+fn every_mutation_has_an_outcome() {
+    let ours: BTreeSet<_> = OUTCOMES.iter().map(|(name, _)| *name).collect();
+    assert_eq!(indexes::NAMES.into_iter().collect::<BTreeSet<_>>(), ours);
     let Some(hostile) = corpus("hostile") else { return };
     let manifest = String::from_utf8(read(&hostile.join("MANIFEST.tsv"))).unwrap();
     let listed: BTreeSet<_> = manifest
@@ -201,23 +226,26 @@ fn every_file_of_the_manifest_has_an_outcome() {
         .skip(1)
         .filter_map(|line| line.split('\t').next()?.strip_suffix(".json"))
         .collect();
-    let ours: BTreeSet<_> = OUTCOMES.iter().map(|(name, _)| *name).collect();
     assert_eq!(listed, ours);
 }
 
 #[test]
 fn details_of_what_was_taken() {
-    let snapshot = |name: &str| parse(name).map(Result::unwrap);
-    let Some(good) = snapshot("00_good_base") else {
-        return;
-    };
+    for source in Source::all() {
+        details(&source);
+    }
+}
+
+fn details(source: &Source) {
+    let snapshot = |name: &str| source.parse(name).unwrap();
+    let good = snapshot("00_good_base");
     let newest = |snapshot: &Snapshot| snapshot.images[0].versions.last().unwrap().clone();
 
     for (name, expected) in [
         ("40_shape_aliases_list", &["alpine/3.17"][..]),
         ("40_shape_aliases_spaces", &["alpine/3.17", "alpine"]),
     ] {
-        let bent = snapshot(name).unwrap();
+        let bent = snapshot(name);
         let aliases: Vec<_> = bent.images[0]
             .aliases
             .iter()
@@ -231,29 +259,26 @@ fn details_of_what_was_taken() {
         "61_delta_base_dotdot",
         "70_bom",
     ] {
-        assert_eq!(snapshot(name).unwrap(), good, "{name}");
+        assert_eq!(snapshot(name), good, "{name}");
     }
     for (name, newest_serial) in [
         ("50_version_latest", "latest"),
         ("50_version_prefix", "20230424_13:01.1"),
         ("50_version_semver_9", "20230424_09:42"),
     ] {
-        assert_eq!(newest(&snapshot(name).unwrap()).serial, newest_serial, "{name}");
+        assert_eq!(newest(&snapshot(name)).serial, newest_serial, "{name}");
     }
     assert!(
-        newest(&snapshot("62_combined_missing").unwrap())
+        newest(&snapshot("62_combined_missing"))
             .contents
             .iter()
             .all(|content| content.fingerprint().is_none())
     );
     assert_eq!(good.images[0].property("requirements.secureboot"), "false");
     assert_eq!(
-        snapshot("40_shape_req_string").unwrap().images[0].property("requirements.secureboot"),
+        snapshot("40_shape_req_string").images[0].property("requirements.secureboot"),
         ""
     );
-    let ghost = snapshot("80_index_lists_missing_product")
-        .unwrap()
-        .left_out
-        .remove(0);
+    let ghost = snapshot("80_index_lists_missing_product").left_out.remove(0);
     assert_eq!(ghost.product, "ghost:1:amd64:default");
 }

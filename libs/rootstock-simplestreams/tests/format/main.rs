@@ -4,6 +4,9 @@
 
 mod corpus;
 mod hostile;
+#[path = "../../../../tests/src/indexes.rs"]
+#[expect(unreachable_pub, reason = "a module of the harness, which exports it")]
+mod indexes;
 mod properties;
 mod round_trip;
 
@@ -16,8 +19,8 @@ use std::{
 use rootstock_model::{ImageType, snapshot::Snapshot};
 use rootstock_simplestreams::item_path;
 
-/// A folder of the corpus of real documents, which is no part of the repository. Without it the
-/// tests that need it pass with a word, except in CI.
+/// A folder of the corpus of real documents, which is not part of the repository. Without it, tests
+/// over real documents say that they did not run, except in CI, where they fail.
 fn corpus(folder: &str) -> Option<PathBuf> {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
         .join("../../../shared/corpus")

@@ -8,6 +8,7 @@
 
 mod blobs;
 mod catalog;
+mod conformance;
 mod content;
 mod deploy;
 mod executable;

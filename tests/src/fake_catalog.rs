@@ -76,7 +76,7 @@ impl FakeCatalog {
         let address = listener.local_addr()?;
         let state = watch::Sender::new(State {
             revision: 1,
-            oldest: 1,
+            oldest: 2,
             ..State::default()
         });
         let shared = Arc::new(Shared {
@@ -285,6 +285,9 @@ impl WatchService for Service {
         request: tonic::Request<WatchRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
         let request = request.into_inner();
+        if request.initial_state && request.from_revision != 0 {
+            return Err(Error::invalid("from_revision", "must be 0 with initial_state").into());
+        }
         let state = self.0.state.subscribe();
         let (first, position) = {
             let now = state.borrow();
@@ -292,10 +295,14 @@ impl WatchService for Service {
                 (now.initial(), now.position_after(now.committed()))
             } else {
                 let (oldest, newest) = (now.oldest, now.revision);
-                if !(oldest..=newest + 1).contains(&request.from_revision) {
+                let from = match request.from_revision {
+                    0 => newest + 1,
+                    from => from,
+                };
+                if !(oldest..=newest + 1).contains(&from) {
                     return Err(Error::RevisionOutOfRange { oldest, newest }.into());
                 }
-                (VecDeque::new(), now.position_after(request.from_revision - 1))
+                (VecDeque::new(), now.position_after(from - 1))
             }
         };
         let watching = Watching {

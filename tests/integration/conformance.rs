@@ -2,3 +2,4 @@
 //! sockets. What a fake adds (faults, and a record of what it was sent) is not in here.
 
 mod watch;
+mod work;

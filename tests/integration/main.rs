@@ -15,6 +15,7 @@ mod executable;
 mod faults;
 mod gateway;
 mod harness;
+mod how_to;
 mod ingest;
 mod layout;
 mod lint;

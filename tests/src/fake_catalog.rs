@@ -11,16 +11,15 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use axum::{Router, extract::Request, middleware::Next};
+use axum::{Router, extract::Request, middleware::Next, routing::post};
 use futures::{StreamExt as _, stream, stream::BoxStream};
 use http::HeaderMap;
 use rootstock_proto::{
     Error, ResourceKind,
     catalog::v1::{
-        self as wire, Change, ChangeOperation, GetImageRequest, GetImageResponse, ListImagesRequest,
-        ListImagesResponse, WatchRequest, WatchResponse,
+        Change, ChangeOperation, GetImageRequest, GetImageResponse, ListImagesRequest, ListImagesResponse,
+        WatchRequest, WatchResponse,
         change::Resource,
-        image_service_server::{ImageService, ImageServiceServer},
         watch_service_server::{WatchService, WatchServiceServer},
     },
 };
@@ -226,10 +225,22 @@ fn key_of(resource: &Resource) -> String {
 }
 
 fn router(service: Service, shared: Arc<Shared>) -> Router {
-    Routes::new(WatchServiceServer::new(service.clone()))
-        .add_service(ImageServiceServer::new(service))
+    let images = |call: &str| format!("/rootstock.catalog.v1.ImageService/{call}");
+    let listed = Arc::clone(&shared);
+    let list = move |request: Request| {
+        let shared = Arc::clone(&listed);
+        unary(request, move |_: ListImagesRequest| {
+            Ok(list_images(&shared.state.borrow()))
+        })
+    };
+    Routes::new(WatchServiceServer::new(service))
         .prepare()
         .into_axum_router()
+        .route(
+            &images("GetImage"),
+            post(|request: Request| unary(request, get_image)),
+        )
+        .route(&images("ListImages"), post(list))
         .layer(axum::middleware::from_fn(move |request: Request, next: Next| {
             let call = Call {
                 path: request.uri().path().to_owned(),
@@ -317,104 +328,33 @@ impl WatchService for Service {
     }
 }
 
-#[tonic::async_trait]
-impl ImageService for Service {
-    async fn get_image(
-        &self,
-        request: tonic::Request<GetImageRequest>,
-    ) -> Result<Response<GetImageResponse>, Status> {
-        Err(Error::not_found(ResourceKind::Image, request.into_inner().image).into())
-    }
+/// Answers a call of one message. Calls that are not here get tonic's `UNIMPLEMENTED`.
+async fn unary<Q, R>(
+    request: Request,
+    answer: impl Fn(Q) -> Result<R, Status> + Clone,
+) -> http::Response<tonic::body::Body>
+where
+    Q: prost::Message + Default + 'static,
+    R: prost::Message + 'static,
+{
+    let service = tower::service_fn(move |request: tonic::Request<Q>| {
+        std::future::ready(answer(request.into_inner()).map(Response::new))
+    });
+    let codec = tonic_prost::ProstCodec::<R, Q>::default();
+    tonic::server::Grpc::new(codec).unary(service, request).await
+}
 
-    async fn list_images(
-        &self,
-        _request: tonic::Request<ListImagesRequest>,
-    ) -> Result<Response<ListImagesResponse>, Status> {
-        let state = self.0.state.borrow();
-        let images = state.resources.values().filter_map(|resource| match resource {
-            Resource::Image(image) => Some(image.clone()),
-            _ => None,
-        });
-        Ok(Response::new(ListImagesResponse {
-            images: images.collect(),
-            next_page_token: String::new(),
-        }))
-    }
+fn get_image(request: GetImageRequest) -> Result<GetImageResponse, Status> {
+    Err(Error::not_found(ResourceKind::Image, request.image).into())
+}
 
-    async fn fetch_image(
-        &self,
-        _request: tonic::Request<wire::FetchImageRequest>,
-    ) -> Result<Response<wire::FetchImageResponse>, Status> {
-        Err(Status::unimplemented("not in this catalog"))
-    }
-
-    async fn resolve_image(
-        &self,
-        _request: tonic::Request<wire::ResolveImageRequest>,
-    ) -> Result<Response<wire::ResolveImageResponse>, Status> {
-        Err(Status::unimplemented("not in this catalog"))
-    }
-
-    async fn add_image(
-        &self,
-        _request: tonic::Request<wire::AddImageRequest>,
-    ) -> Result<Response<wire::AddImageResponse>, Status> {
-        Err(Status::unimplemented("not in this catalog"))
-    }
-
-    async fn update_image(
-        &self,
-        _request: tonic::Request<wire::UpdateImageRequest>,
-    ) -> Result<Response<wire::UpdateImageResponse>, Status> {
-        Err(Status::unimplemented("not in this catalog"))
-    }
-
-    async fn switch_default_image(
-        &self,
-        _request: tonic::Request<wire::SwitchDefaultImageRequest>,
-    ) -> Result<Response<wire::SwitchDefaultImageResponse>, Status> {
-        Err(Status::unimplemented("not in this catalog"))
-    }
-
-    async fn delete_image(
-        &self,
-        _request: tonic::Request<wire::DeleteImageRequest>,
-    ) -> Result<Response<wire::DeleteImageResponse>, Status> {
-        Err(Status::unimplemented("not in this catalog"))
-    }
-
-    async fn delete_version(
-        &self,
-        _request: tonic::Request<wire::DeleteVersionRequest>,
-    ) -> Result<Response<wire::DeleteVersionResponse>, Status> {
-        Err(Status::unimplemented("not in this catalog"))
-    }
-
-    async fn record_image_use(
-        &self,
-        _request: tonic::Request<wire::RecordImageUseRequest>,
-    ) -> Result<Response<wire::RecordImageUseResponse>, Status> {
-        Err(Status::unimplemented("not in this catalog"))
-    }
-
-    async fn rollback_image(
-        &self,
-        _request: tonic::Request<wire::RollbackImageRequest>,
-    ) -> Result<Response<wire::RollbackImageResponse>, Status> {
-        Err(Status::unimplemented("not in this catalog"))
-    }
-
-    async fn release_image(
-        &self,
-        _request: tonic::Request<wire::ReleaseImageRequest>,
-    ) -> Result<Response<wire::ReleaseImageResponse>, Status> {
-        Err(Status::unimplemented("not in this catalog"))
-    }
-
-    async fn explain_image(
-        &self,
-        _request: tonic::Request<wire::ExplainImageRequest>,
-    ) -> Result<Response<wire::ExplainImageResponse>, Status> {
-        Err(Status::unimplemented("not in this catalog"))
+fn list_images(state: &State) -> ListImagesResponse {
+    let images = state.resources.values().filter_map(|resource| match resource {
+        Resource::Image(image) => Some(image.clone()),
+        _ => None,
+    });
+    ListImagesResponse {
+        images: images.collect(),
+        next_page_token: String::new(),
     }
 }

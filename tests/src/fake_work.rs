@@ -321,7 +321,7 @@ impl Service {
     fn note(&self, lease: Option<Lease>, ends: bool, call: Call) -> Result<(), Status> {
         let mut state = self.shared.lock();
         state.check()?;
-        let lease = lease.ok_or_else(|| Status::from(Error::invalid("lease", "is missing")))?;
+        let lease = lease.unwrap_or_default();
         if !state.holds(lease) {
             return Err(Error::LeaseLost.into());
         }
@@ -394,7 +394,9 @@ impl WorkService for Service {
         let mut state = self.shared.lock();
         state.check()?;
         for lease in &leases {
-            state.in_force.remove(&lease.work_id);
+            if state.holds(*lease) {
+                state.in_force.remove(&lease.work_id);
+            }
         }
         state.calls.push(Call::Release(leases));
         Ok(Response::new(wire::ReleaseResponse {}))

@@ -42,6 +42,10 @@ use crate::{
 /// Families that are read in one look at the model, so that nobody waits long for it.
 const FAMILIES_PER_LOOK: usize = 500;
 
+/// Up to so many bytes in all, blocks are kept unpacked beside the packed form that nearly all clients take.
+/// Those of a larger index are unpacked for each client that wants them so.
+const MAX_PLAIN_BYTES: usize = 32 << 20;
+
 /// Families that are worth a thread of their own.
 const FAMILIES_PER_THREAD: usize = 64;
 
@@ -150,7 +154,7 @@ impl Renderer {
         });
         Self {
             views: views.collect(),
-            pool: Pool::default(),
+            pool: Pool::new(MAX_PLAIN_BYTES),
             dirty: None,
         }
     }
@@ -170,21 +174,18 @@ impl Renderer {
             }
         };
         let now = OffsetDateTime::now_utc();
-        let mut blocks_in_use = 0;
         for view in &self.views {
             let Some(published) = published.0.get(view.audience.name()) else {
                 continue;
             };
             let before = published.borrow().clone();
             let index = Arc::new(view.index(before.as_deref(), now));
-            blocks_in_use += view.blocks.as_slice().len();
             let size_bytes = index.products.len_bytes(Encoding::Plain);
             published.send_replace(Some(index));
             let (audience, elapsed) = (view.audience.name(), started.elapsed());
             metrics::index_rendered(audience, elapsed, size_bytes);
             tracing::debug!(revision, audience, ?elapsed, size_bytes, "index rendered");
         }
-        self.pool.sweep(blocks_in_use);
     }
 
     /// Reads some of what is dirty out of the model, and renders it. `None` while there is no model.
@@ -217,6 +218,7 @@ impl Renderer {
         for (view, families) in self.views.iter_mut().zip(read) {
             view.show(families, &mut self.pool)?;
         }
+        self.pool.sweep(self.views.iter().map(|view| &view.blocks));
         Ok(Some(match is_last {
             true => Progress::Done(revision),
             false => Progress::More,

@@ -69,14 +69,14 @@ pub(super) struct Items {
 }
 
 impl Items {
-    fn new(items: Vec<u8>, packer: &mut Packer) -> io::Result<Self> {
+    fn new(items: Vec<u8>, packer: &mut Packer, keeps_plain: bool) -> io::Result<Self> {
         let plain_digest = Digest::of(&items);
         let piece = packer.pack(items)?;
         Ok(Self {
             checksum: piece.checksum(),
             plain_digest,
             packed_digest: Digest::of(&piece.packed),
-            piece: piece.after(&comma()),
+            piece: piece.after(&comma(), keeps_plain),
         })
     }
 
@@ -89,11 +89,6 @@ impl Items {
     pub(super) fn first(&self) -> Piece {
         self.piece.without(&comma(), self.checksum)
     }
-
-    /// One item.
-    fn slice(&self, from: usize, to: usize) -> Bytes {
-        self.piece.plain.slice(from + 1..to + 1)
-    }
 }
 
 fn comma() -> Piece {
@@ -101,7 +96,7 @@ fn comma() -> Piece {
 }
 
 impl Block {
-    fn new(products: Run, packer: &mut Packer) -> io::Result<Self> {
+    fn new(products: Run, packer: &mut Packer, keeps_plain: bool) -> io::Result<Self> {
         let (mut names, mut members) = (Vec::new(), Vec::new());
         let products: Box<[Product]> = products
             .into_iter()
@@ -117,17 +112,18 @@ impl Block {
             .collect();
         Ok(Self {
             products,
-            names: Items::new(names, packer)?,
-            members: Items::new(members, packer)?,
+            names: Items::new(names, packer, keeps_plain)?,
+            members: Items::new(members, packer, keeps_plain)?,
         })
     }
 
     fn products(&self) -> impl Iterator<Item = (Box<str>, Rendered)> {
+        let (names, members) = (self.names.first().plain(), self.members.first().plain());
         let (mut name_start, mut member_start) = (0, 0);
         self.products.iter().map(move |product| {
             let rendered = Rendered {
-                name: self.names.slice(name_start, product.name_end),
-                member: self.members.slice(member_start, product.member_end),
+                name: names.slice(name_start..product.name_end),
+                member: members.slice(member_start..product.member_end),
             };
             name_start = product.name_end + 1;
             member_start = product.member_end + 1;
@@ -153,10 +149,24 @@ fn begins_block(name: &str) -> bool {
 }
 
 /// Blocks that exist, whichever documents have them.
-#[derive(Debug, Default)]
-pub(super) struct Pool(HashMap<Digest, Weak<Block>>);
+#[derive(Debug)]
+pub(super) struct Pool {
+    blocks: HashMap<Digest, Weak<Block>>,
+    /// Bytes of blocks that are kept unpacked as well.
+    plain_bytes: usize,
+    /// How many may be.
+    max_plain_bytes: usize,
+}
 
 impl Pool {
+    pub(super) fn new(max_plain_bytes: usize) -> Self {
+        Self {
+            blocks: HashMap::new(),
+            plain_bytes: 0,
+            max_plain_bytes,
+        }
+    }
+
     /// The blocks of these products: those that exist already, or new ones.
     fn blocks(&mut self, runs: Vec<Run>) -> io::Result<Vec<Arc<Block>>> {
         let mut missing = Vec::new();
@@ -166,13 +176,13 @@ impl Pool {
             for (_, rendered) in &run {
                 push_item(&mut members, &rendered.member);
             }
-            let existing = self.0.get(&Digest::of(&members)).and_then(Weak::upgrade);
+            let existing = self.blocks.get(&Digest::of(&members)).and_then(Weak::upgrade);
             if existing.is_none() {
                 missing.push(run);
             }
             blocks.push(existing);
         }
-        let mut made = make_all(missing)?.into_iter();
+        let mut made = make_all(missing, self.plain_bytes < self.max_plain_bytes)?.into_iter();
         for block in &mut blocks {
             if block.is_none() {
                 *block = made.next();
@@ -180,25 +190,33 @@ impl Pool {
         }
         let blocks: Vec<Arc<Block>> = blocks.into_iter().flatten().collect();
         for block in &blocks {
-            self.0.insert(block.members.plain_digest, Arc::downgrade(block));
+            self.blocks
+                .insert(block.members.plain_digest, Arc::downgrade(block));
         }
         Ok(blocks)
     }
 
-    /// Forgets blocks that no document has any more, once there are more of them than of others.
-    pub(super) fn sweep(&mut self, in_use: usize) {
-        if self.0.len() > 2 * in_use + BLOCKS_PER_THREAD {
-            self.0.retain(|_, block| block.strong_count() > 0);
+    /// Forgets blocks that no document has any more, once there are more of them than of others, and counts
+    /// what the others keep.
+    pub(super) fn sweep<'a>(&mut self, in_use: impl Iterator<Item = &'a Blocks>) {
+        let (mut count, mut plain_bytes) = (0, 0);
+        for block in in_use.flat_map(Blocks::as_slice) {
+            count += 1;
+            plain_bytes += block.names.piece.kept_plain_bytes() + block.members.piece.kept_plain_bytes();
+        }
+        self.plain_bytes = plain_bytes;
+        if self.blocks.len() > 2 * count + BLOCKS_PER_THREAD {
+            self.blocks.retain(|_, block| block.strong_count() > 0);
         }
     }
 }
 
-fn make_all(runs: Vec<Run>) -> io::Result<Vec<Arc<Block>>> {
+fn make_all(runs: Vec<Run>, keeps_plain: bool) -> io::Result<Vec<Arc<Block>>> {
     parallel::map(runs, BLOCKS_PER_THREAD, |runs| {
         let mut packer = Packer::new();
         let blocks = runs
             .into_iter()
-            .map(|run| Block::new(run, &mut packer).map(Arc::new));
+            .map(|run| Block::new(run, &mut packer, keeps_plain).map(Arc::new));
         blocks.collect()
     })
 }

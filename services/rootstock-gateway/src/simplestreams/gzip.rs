@@ -7,7 +7,7 @@
 use std::io;
 
 use bytes::Bytes;
-use flate2::{Compress, Compression, Crc, FlushCompress};
+use flate2::{Compress, Compression, Crc, Decompress, FlushCompress, FlushDecompress, Status};
 
 /// The head of a gzip file: deflate, no name, no time, an unknown system. The same bytes packed twice
 /// are the same.
@@ -16,7 +16,9 @@ const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
 /// Bytes, and the same bytes as a piece of a gzip file. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(super) struct Piece {
-    pub(super) plain: Bytes,
+    /// `None` when they are unpacked whenever they are wanted.
+    plain: Option<Bytes>,
+    pub(super) plain_len: usize,
     pub(super) packed: Bytes,
     checksum: Checksum,
 }
@@ -27,13 +29,16 @@ impl Piece {
         Self {
             packed: stored(plain, is_last).into(),
             checksum: Checksum::of(plain),
-            plain: Bytes::from_static(plain),
+            plain_len: plain.len(),
+            plain: Some(Bytes::from_static(plain)),
         }
     }
-    /// This piece behind another.
-    pub(super) fn after(&self, before: &Self) -> Self {
+
+    /// This piece behind another; `keeps_plain` to have its bytes at hand.
+    pub(super) fn after(&self, before: &Self, keeps_plain: bool) -> Self {
         Self {
-            plain: [&*before.plain, &*self.plain].concat().into(),
+            plain: keeps_plain.then(|| [&*before.plain(), &*self.plain()].concat().into()),
+            plain_len: before.plain_len + self.plain_len,
             packed: [&*before.packed, &*self.packed].concat().into(),
             checksum: before.checksum.followed_by(self.checksum),
         }
@@ -42,10 +47,24 @@ impl Piece {
     /// This piece with `before` behind which it was put taken away again; shares its bytes.
     pub(super) fn without(&self, before: &Self, alone: Checksum) -> Self {
         Self {
-            plain: self.plain.slice(before.plain.len()..),
+            plain: self.plain.as_ref().map(|plain| plain.slice(before.plain_len..)),
+            plain_len: self.plain_len - before.plain_len,
             packed: self.packed.slice(before.packed.len()..),
             checksum: alone,
         }
+    }
+
+    /// Its bytes.
+    pub(super) fn plain(&self) -> Bytes {
+        match &self.plain {
+            Some(plain) => plain.clone(),
+            None => inflate(&self.packed, self.plain_len),
+        }
+    }
+
+    /// How many bytes are kept that could be unpacked.
+    pub(super) fn kept_plain_bytes(&self) -> usize {
+        self.plain.as_ref().map_or(0, Bytes::len)
     }
 
     pub(super) fn checksum(&self) -> Checksum {
@@ -64,7 +83,7 @@ impl Envelope {
         let (mut checksum, mut len_bytes) = (Checksum::of(b""), 0_u64);
         for piece in pieces {
             checksum = checksum.followed_by(piece.checksum);
-            len_bytes += piece.plain.len() as u64;
+            len_bytes += piece.plain_len as u64;
         }
         // The format holds the length modulo 2^32.
         let len_bytes = (len_bytes & u64::from(u32::MAX)) as u32;
@@ -95,7 +114,8 @@ impl Packer {
         Ok(Piece {
             packed: self.deflate(&plain)?.into(),
             checksum: Checksum::of(&plain),
-            plain: plain.into_boxed_slice().into(),
+            plain_len: plain.len(),
+            plain: Some(plain.into_boxed_slice().into()),
         })
     }
 
@@ -116,6 +136,22 @@ impl Packer {
         packed.shrink_to_fit();
         Ok(packed)
     }
+}
+
+/// The bytes of a piece. What comes of one that does not unpack is shorter, so that no client takes it for
+/// whole; but all of them were packed by [`Packer`].
+fn inflate(packed: &[u8], plain_len: usize) -> Bytes {
+    let mut plain = Vec::with_capacity(plain_len);
+    let unpacked = Decompress::new(false).decompress_vec(packed, &mut plain, FlushDecompress::Sync);
+    if !matches!(unpacked, Ok(Status::Ok | Status::StreamEnd | Status::BufError)) || plain.len() != plain_len
+    {
+        tracing::error!(
+            plain_len,
+            unpacked_len = plain.len(),
+            "a block of the index does not unpack"
+        );
+    }
+    plain.into()
 }
 
 /// Bytes in a deflate block that is not compressed; at most 65535 of them.
@@ -197,7 +233,7 @@ mod tests {
         let pieces: Vec<&Piece> = pieces.iter().chain([&last]).collect();
         let envelope = Envelope::of(pieces.iter().copied());
         let mut file = envelope.header.to_vec();
-        for piece in pieces {
+        for piece in &pieces {
             file.extend_from_slice(&piece.packed);
         }
         file.extend_from_slice(&envelope.trailer);
@@ -206,6 +242,11 @@ mod tests {
         let mut decoder = GzDecoder::new(&*file);
         decoder.read_to_end(&mut plain).unwrap();
         assert!(decoder.into_inner().is_empty(), "there is more than one member");
+        let alone: Vec<u8> = pieces
+            .iter()
+            .flat_map(|piece| inflate(&piece.packed, piece.plain_len))
+            .collect();
+        assert_eq!(alone, plain);
         plain
     }
 
@@ -227,7 +268,7 @@ mod tests {
             let mut packer = Packer::new();
             let mut pieces: Vec<Piece> = parts.iter().map(|part| packer.pack(part.clone().into_bytes()).unwrap()).collect();
             if let [first, rest @ ..] = &mut *pieces && let [second, ..] = rest {
-                *second = second.after(first);
+                *second = second.after(first, parts.len() % 2 == 0);
                 pieces.remove(0);
             }
             prop_assert_eq!(unpack(&pieces), format!("{}}}", parts.concat()).into_bytes());

@@ -261,6 +261,23 @@ fn a_change_packs_its_own_block_and_passes_the_others_on() {
 }
 
 #[test]
+fn what_is_not_kept_unpacked_is_unpacked_for_who_wants_it() {
+    let mut stage = Stage::new(served());
+    stage.renderer.pool = Pool::new(0);
+    stage.commit(many(700));
+    let newer = version("i70", 1, "20261123", ["m", "newer"]);
+    stage.commit([(Operation::Created, Resource::Version(newer))]);
+    assert_eq!(
+        bytes(&stage.index().products, Encoding::Plain),
+        render_products(&stage.fresh().products).unwrap()
+    );
+    assert_eq!(
+        bytes(&stage.index().index, Encoding::Plain),
+        unpacked(&stage.index().index)
+    );
+}
+
+#[test]
 fn audiences_share_the_blocks_that_are_the_same_for_them() {
     let mut stage = Stage::new(["public", "operator"].map(|name| audience::by_name(name).unwrap()));
     stage.commit(many(1000));

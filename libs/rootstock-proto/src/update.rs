@@ -155,6 +155,8 @@ fn merge_path(from: &DynamicMessage, into: &mut DynamicMessage, path: &str) {
             }
         }
         None => into.clear_field_by_name(name),
+        // Where neither has the field, a part of it is not made of nothing.
+        Some(_) if !from.has_field_by_name(name) && !into.has_field_by_name(name) => {}
         Some(below) => {
             let from = from.get_field_by_name(name);
             if let (Some(Value::Message(from)), Some(Value::Message(into))) =

@@ -88,8 +88,10 @@ async fn open_upload(catalog: &Catalog, worker: &str, sha256: &Digest) -> Result
         return Ok(Outcome::Stored(StoredBlob { size_bytes }));
     }
     let opened = schedule::claim_upload(&mut transaction, sha256, worker, catalog.lease_duration).await?;
+    // The claim may have waited until another upload of the blob was finished: then the next look finds it.
     if let Some(opened) = opened
         && !uploads::is_being_removed(&mut transaction, sha256).await?
+        && uploads::keep_stored(&mut transaction, sha256).await?.is_none()
     {
         transaction.commit().await?;
         return Ok(Outcome::Opened(OpenedUpload {

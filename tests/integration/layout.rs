@@ -216,3 +216,46 @@ fn only_the_schedule_writes_due_times_and_it_announces_what_falls_due() {
         );
     }
 }
+
+/// Files and directories, and the modules built on them, which they must not name.
+const BELOW_THE_JOBS: [(&str, &[&str]); 5] = [
+    (
+        "services/rootstock-sync/src/worker.rs",
+        &["job", "jobs", "runner"],
+    ),
+    ("services/rootstock-sync/src/job.rs", &["jobs", "runner"]),
+    ("services/rootstock-sync/src/runner.rs", &["jobs"]),
+    ("services/rootstock-sync/src/jobs", &["runner"]),
+    (
+        "services/rootstock-catalog/src/work/schedule.rs",
+        &["kinds", "rules", "runner", "claim"],
+    ),
+];
+
+#[test]
+fn nothing_below_the_list_of_jobs_names_a_job() {
+    let names = |line: &str, module: &str| {
+        let mut paths = line.split("::").collect::<Vec<_>>();
+        paths.pop();
+        let is_of_word = |c: char| c.is_alphanumeric() || c == '_';
+        paths
+            .iter()
+            .any(|path| path.rsplit(|c| !is_of_word(c)).next() == Some(module))
+    };
+    for (path, above) in BELOW_THE_JOBS {
+        let path = repository_root().join(path);
+        let mut found = vec![];
+        if path.is_dir() {
+            sources(&path, &mut found);
+        } else {
+            found.push((path.clone(), fs::read_to_string(&path).unwrap()));
+        }
+        assert!(!found.is_empty(), "{}", path.display());
+        for (path, source) in &found {
+            let code = source.lines().filter(|line| !line.trim_start().starts_with("//"));
+            for (line, module) in code.flat_map(|line| above.iter().map(move |module| (line, module))) {
+                assert!(!names(line, module), "{} names {module}: {line}", path.display());
+            }
+        }
+    }
+}

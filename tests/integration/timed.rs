@@ -7,12 +7,17 @@ mod needs;
 mod random;
 mod worker;
 
+use std::time::Duration;
+
+use rootstock_catalog::CatalogConfig;
 use rootstock_model::Digest;
 use rootstock_proto::{
     catalog::v1::{
         Blob, BlobFilter, BlobTotals, ListBlobsRequest, Remote, blob_service_client::BlobServiceClient,
     },
-    sync::v1::{ConfirmRemovalsRequest, FinishCollectRequest, Lease, TakeRemovalsRequest, WorkKind},
+    sync::v1::{
+        CollectOutcome, ConfirmRemovalsRequest, Lease, TakeRemovalsRequest, WorkKind, finish_request::Outcome,
+    },
 };
 use rootstock_tests::{
     catalog::{TestCatalog, config},
@@ -25,6 +30,11 @@ use crate::catalog::offers::fingerprint;
 
 const DEBIAN: &str = "debian:12:amd64:default";
 
+/// Work that the catalog does itself, by its number in `work.kind`.
+const AUTO_UPDATE: i16 = 5;
+const EXPIRE: i16 = 6;
+const COMPACT: i16 = 10;
+
 /// A catalog, and its database to write time in.
 struct Site {
     database: TestDatabase<'static>,
@@ -33,9 +43,62 @@ struct Site {
 
 impl Site {
     async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    async fn start_with(configure: impl FnOnce(&mut CatalogConfig)) -> Self {
         let database = Postgres::shared().await.unwrap().database().await.unwrap();
-        let catalog = TestCatalog::start(config(&database.url)).await.unwrap();
-        Self { database, catalog }
+        let mut config = config(&database.url);
+        configure(&mut config);
+        let catalog = TestCatalog::start(config).await.unwrap();
+        let site = Self { database, catalog };
+        site.put_off().await;
+        site
+    }
+
+    /// Puts off what the catalog does itself, once it rests, so that it happens when a test asks for it.
+    async fn put_off(&self) {
+        let put_off = format!(
+            "UPDATE work SET due_at = now() + interval '1 hour'
+             WHERE kind IN ({AUTO_UPDATE}, {EXPIRE}) AND epoch > 0 AND worker IS NULL"
+        );
+        self.until("the catalog rests", async || self.sql(&put_off).await == 2)
+            .await;
+    }
+
+    /// Has the catalog do a round of its own work, and waits until that is over.
+    async fn round(&self, kind: i16) {
+        let mut connection = PgConnection::connect(&self.database.url).await.unwrap();
+        let epoch: i64 = sqlx::query_scalar("SELECT epoch FROM work WHERE kind = $1")
+            .bind(kind)
+            .fetch_one(&mut connection)
+            .await
+            .unwrap();
+        self.wake(kind).await;
+        let is_over = format!(
+            "work WHERE kind = {kind} AND epoch > {epoch} AND worker IS NULL AND failed_attempts = 0"
+        );
+        self.until("the round is over", async || self.count(&is_over).await == 1)
+            .await;
+    }
+
+    /// Makes work due at once that nobody is at.
+    async fn wake(&self, kind: i16) {
+        self.sql(&format!(
+            "UPDATE work SET due_at = now() WHERE kind = {kind} AND worker IS NULL;
+             SELECT pg_notify('rootstock_work', '{kind}')"
+        ))
+        .await;
+    }
+
+    async fn until(&self, what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+        for _ in 0..1200 {
+            if is_so().await {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+        panic!("never: {what}");
     }
 
     /// Runs statements; answers the rows that the last one touched.
@@ -145,8 +208,8 @@ impl Site {
     }
 
     async fn finish_collection(&self, lease: Lease) -> Result<(), Status> {
-        let request = FinishCollectRequest { lease: Some(lease) };
-        self.catalog.work().finish_collect(request).await.map(drop)
+        let outcome = Outcome::Collect(CollectOutcome {});
+        self.catalog.finish(Some(lease), outcome).await.map(drop)
     }
 }
 

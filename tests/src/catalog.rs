@@ -14,9 +14,10 @@ use rootstock_proto::{
     },
     convert::{digest_bytes, offered_image_to_wire},
     sync::v1::{
-        ClaimRequest, Combination, Document, FinishTransferRequest, FinishVerifyRequest, Lease,
-        SnapshotChunk, SnapshotHeader, SubmitSnapshotRequest, SubmitSnapshotResponse, TransferTask, Work,
-        WorkKind, import_service_client::ImportServiceClient, submit_snapshot_request::Part, work::Task,
+        ClaimRequest, Combination, Document, FinishRequest, FinishResponse, Lease, PollOutcome,
+        SnapshotChunk, SnapshotHeader, SubmitSnapshotRequest, SubmitSnapshotResponse, TransferOutcome,
+        TransferTask, VerifyOutcome, Work, WorkKind, finish_request::Outcome,
+        import_service_client::ImportServiceClient, submit_snapshot_request::Part, work::Task,
         work_service_client::WorkServiceClient,
     },
 };
@@ -232,6 +233,20 @@ impl TestCatalog {
         Ok(self.work().submit_snapshot(stream).await?.into_inner())
     }
 
+    /// Says of claimed work that it is done, and what it came to.
+    pub async fn finish(&self, lease: Option<Lease>, outcome: Outcome) -> Result<FinishResponse, Status> {
+        let request = FinishRequest {
+            lease,
+            outcome: Some(outcome),
+        };
+        Ok(self.work().finish(request).await?.into_inner())
+    }
+
+    /// Says of a claimed poll that it found nothing new.
+    pub async fn finish_poll(&self, lease: Option<Lease>) -> Result<FinishResponse, Status> {
+        self.finish(lease, Outcome::Poll(PollOutcome::default())).await
+    }
+
     /// Claims the next transfer, and says of it that it went well.
     pub async fn transfer(&self) -> anyhow::Result<Digest> {
         let work = self.claim(WorkKind::Transfer).await?;
@@ -242,12 +257,11 @@ impl TestCatalog {
     pub async fn finish_transfer(&self, work: &Work) -> anyhow::Result<Digest> {
         let task = transfer_task(work)?;
         let size_bytes = task.sources.first().context("no source")?.size_bytes;
-        let request = FinishTransferRequest {
-            lease: work.lease,
+        let outcome = TransferOutcome {
             size_bytes,
             combinations: vec![],
         };
-        self.work().finish_transfer(request).await?;
+        self.finish(work.lease, Outcome::Transfer(outcome)).await?;
         Ok(Digest::from_slice(&task.sha256)?)
     }
 
@@ -284,11 +298,10 @@ impl TestCatalog {
             root_sha256: task.root_sha256,
             fingerprint: digest_bytes(&fingerprint(metadata, root)),
         };
-        let request = FinishVerifyRequest {
-            lease: work.lease,
+        let outcome = VerifyOutcome {
             combination: Some(combination),
         };
-        self.work().finish_verify(request).await?;
+        self.finish(work.lease, Outcome::Verify(outcome)).await?;
         Ok(())
     }
 }

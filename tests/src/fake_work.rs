@@ -8,13 +8,16 @@
 use std::{
     collections::{HashMap, VecDeque},
     net::{SocketAddr, TcpListener},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, bail};
+use prost::Message as _;
+use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor};
+pub use rootstock_proto::sync::v1::finish_request::Outcome;
 use rootstock_proto::{
-    Error,
+    ALL_DESCRIPTORS, Error,
     catalog::v1::LeftOut,
     sync::v1::{
         self as wire, Lease, Work, WorkKind,
@@ -52,34 +55,18 @@ pub enum Call {
     Release(Vec<Lease>),
     /// Failed.
     Fail(wire::FailRequest),
-    /// Found nothing new.
-    FinishPoll(wire::FinishPollRequest),
+    /// Ended work, and how.
+    Finish(Lease, Outcome),
     /// Submitted a snapshot, and ended its stream well.
     SubmitSnapshot(Submitted),
     /// Saved a journal.
     SaveJournal(wire::SaveJournalRequest),
-    /// Stored a blob.
-    FinishTransfer(wire::FinishTransferRequest),
-    /// Computed a fingerprint.
-    FinishVerify(wire::FinishVerifyRequest),
-    /// Swept.
-    FinishSweep(wire::FinishSweepRequest),
     /// Found objects.
     ReportObjects(wire::ReportObjectsRequest),
     /// Asked for blobs to remove.
     TakeRemovals(wire::TakeRemovalsRequest),
     /// Removed blobs.
     ConfirmRemovals(wire::ConfirmRemovalsRequest),
-    /// Asked for newer versions.
-    AutoUpdate(wire::AutoUpdateRequest),
-    /// Asked for all newer versions.
-    FinishAutoUpdate(wire::FinishAutoUpdateRequest),
-    /// Had what ran out ended.
-    Expire(wire::ExpireRequest),
-    /// Had all of it ended.
-    FinishExpire(wire::FinishExpireRequest),
-    /// Collected.
-    FinishCollect(wire::FinishCollectRequest),
 }
 
 /// A snapshot, put together again.
@@ -237,20 +224,12 @@ impl FakeWork {
                 | Call::Heartbeat(_)
                 | Call::SaveJournal(_)
                 | Call::ReportObjects(_)
-                | Call::AutoUpdate(_)
-                | Call::Expire(_)
                 | Call::TakeRemovals(_)
                 | Call::ConfirmRemovals(_) => None,
                 Call::Release(leases) => leases.contains(&lease).then_some(lease),
                 Call::Fail(request) => request.lease,
-                Call::FinishPoll(request) => request.lease,
+                Call::Finish(lease, _) => Some(*lease),
                 Call::SubmitSnapshot(submitted) => Some(submitted.lease),
-                Call::FinishTransfer(request) => request.lease,
-                Call::FinishVerify(request) => request.lease,
-                Call::FinishSweep(request) => request.lease,
-                Call::FinishAutoUpdate(request) => request.lease,
-                Call::FinishExpire(request) => request.lease,
-                Call::FinishCollect(request) => request.lease,
             };
             (of == Some(lease)).then(|| call.clone())
         })
@@ -298,17 +277,22 @@ impl State {
     }
 }
 
+/// The kind of a task: the protocol names the fields of `Work.task` after the kinds.
 fn kind_of(task: &Task) -> WorkKind {
-    match task {
-        Task::Poll(_) => WorkKind::Poll,
-        Task::Transfer(_) => WorkKind::Transfer,
-        Task::Verify(_) => WorkKind::Verify,
-        Task::Sweep(_) => WorkKind::Sweep,
-        Task::AutoUpdate(_) => WorkKind::AutoUpdate,
-        Task::Expire(_) => WorkKind::Expire,
-        Task::Collect(_) => WorkKind::Collect,
-        Task::Deliver(_) => WorkKind::Deliver,
-    }
+    static WORK: LazyLock<MessageDescriptor> = LazyLock::new(|| {
+        let pool = DescriptorPool::decode(ALL_DESCRIPTORS).expect("the descriptors of this build");
+        pool.get_message_by_name("rootstock.sync.v1.Work")
+            .expect("a message of the protocol")
+    });
+    let work = Work {
+        task: Some(task.clone()),
+        ..Work::default()
+    };
+    let work = DynamicMessage::decode(WORK.clone(), work.encode_to_vec().as_slice()).expect("a message");
+    let mut fields = work.fields().map(|(field, _)| field);
+    let task = fields.find(|field| field.containing_oneof().is_some());
+    let task = task.expect("the task that was set");
+    WorkKind::from_str_name(&format!("WORK_KIND_{}", task.name().to_uppercase())).expect("a kind")
 }
 
 #[derive(Debug)]
@@ -411,13 +395,14 @@ impl WorkService for Service {
         Ok(Response::new(wire::FailResponse {}))
     }
 
-    async fn finish_poll(
+    async fn finish(
         &self,
-        request: Request<wire::FinishPollRequest>,
-    ) -> Result<Response<wire::FinishPollResponse>, Status> {
-        let request = request.into_inner();
-        self.note(request.lease, true, Call::FinishPoll(request))?;
-        Ok(Response::new(wire::FinishPollResponse {}))
+        request: Request<wire::FinishRequest>,
+    ) -> Result<Response<wire::FinishResponse>, Status> {
+        let wire::FinishRequest { lease, outcome } = request.into_inner();
+        let outcome = outcome.ok_or_else(|| Status::from(Error::invalid("outcome", "is required")))?;
+        self.note(lease, true, Call::Finish(lease.unwrap_or_default(), outcome))?;
+        Ok(Response::new(wire::FinishResponse::default()))
     }
 
     async fn submit_snapshot(
@@ -453,33 +438,6 @@ impl WorkService for Service {
         Ok(Response::new(wire::SaveJournalResponse {}))
     }
 
-    async fn finish_transfer(
-        &self,
-        request: Request<wire::FinishTransferRequest>,
-    ) -> Result<Response<wire::FinishTransferResponse>, Status> {
-        let request = request.into_inner();
-        self.note(request.lease, true, Call::FinishTransfer(request))?;
-        Ok(Response::new(wire::FinishTransferResponse::default()))
-    }
-
-    async fn finish_verify(
-        &self,
-        request: Request<wire::FinishVerifyRequest>,
-    ) -> Result<Response<wire::FinishVerifyResponse>, Status> {
-        let request = request.into_inner();
-        self.note(request.lease, true, Call::FinishVerify(request))?;
-        Ok(Response::new(wire::FinishVerifyResponse::default()))
-    }
-
-    async fn finish_sweep(
-        &self,
-        request: Request<wire::FinishSweepRequest>,
-    ) -> Result<Response<wire::FinishSweepResponse>, Status> {
-        let request = request.into_inner();
-        self.note(request.lease, true, Call::FinishSweep(request))?;
-        Ok(Response::new(wire::FinishSweepResponse {}))
-    }
-
     async fn report_objects(
         &self,
         request: Request<wire::ReportObjectsRequest>,
@@ -487,42 +445,6 @@ impl WorkService for Service {
         let request = request.into_inner();
         self.note(request.lease, false, Call::ReportObjects(request))?;
         Ok(Response::new(wire::ReportObjectsResponse::default()))
-    }
-
-    async fn auto_update(
-        &self,
-        request: Request<wire::AutoUpdateRequest>,
-    ) -> Result<Response<wire::AutoUpdateResponse>, Status> {
-        let request = request.into_inner();
-        self.note(request.lease, false, Call::AutoUpdate(request))?;
-        Ok(Response::new(wire::AutoUpdateResponse::default()))
-    }
-
-    async fn finish_auto_update(
-        &self,
-        request: Request<wire::FinishAutoUpdateRequest>,
-    ) -> Result<Response<wire::FinishAutoUpdateResponse>, Status> {
-        let request = request.into_inner();
-        self.note(request.lease, true, Call::FinishAutoUpdate(request))?;
-        Ok(Response::new(wire::FinishAutoUpdateResponse::default()))
-    }
-
-    async fn expire(
-        &self,
-        request: Request<wire::ExpireRequest>,
-    ) -> Result<Response<wire::ExpireResponse>, Status> {
-        let request = request.into_inner();
-        self.note(request.lease, false, Call::Expire(request))?;
-        Ok(Response::new(wire::ExpireResponse::default()))
-    }
-
-    async fn finish_expire(
-        &self,
-        request: Request<wire::FinishExpireRequest>,
-    ) -> Result<Response<wire::FinishExpireResponse>, Status> {
-        let request = request.into_inner();
-        self.note(request.lease, true, Call::FinishExpire(request))?;
-        Ok(Response::new(wire::FinishExpireResponse::default()))
     }
 
     async fn take_removals(
@@ -541,14 +463,5 @@ impl WorkService for Service {
         let request = request.into_inner();
         self.note(request.lease, false, Call::ConfirmRemovals(request))?;
         Ok(Response::new(wire::ConfirmRemovalsResponse {}))
-    }
-
-    async fn finish_collect(
-        &self,
-        request: Request<wire::FinishCollectRequest>,
-    ) -> Result<Response<wire::FinishCollectResponse>, Status> {
-        let request = request.into_inner();
-        self.note(request.lease, true, Call::FinishCollect(request))?;
-        Ok(Response::new(wire::FinishCollectResponse {}))
     }
 }

@@ -5,15 +5,14 @@
 //! object stores, HTTP to remotes.
 //!
 //! Where to start: [`run`]; then `change` (how anything is changed, and what follows from it),
-//! `snapshot` (what a remote's offer does), `feed` (how watchers hear of changes) and `work` (how
-//! workers are told what to do). `queries/` has one file per noun.
+//! `snapshot` (what a remote's offer does), `feed` (how watchers hear of changes) and `work` (what is to be
+//! done, when, and by whom). `queries/` has one file per noun.
 
 mod change;
 mod config;
 mod failure;
 mod feed;
 mod lookup;
-mod maintenance;
 mod metrics;
 mod page;
 mod plan_message;
@@ -92,6 +91,8 @@ struct Catalog {
     uses: Arc<Uses>,
     lookup: Arc<Lookup>,
     lease_duration: Duration,
+    /// Changes that the log keeps.
+    change_history: i64,
     sweep_interval: Duration,
     sweep_min_age: Duration,
     retry: RetryPolicy,
@@ -141,6 +142,7 @@ pub async fn run(
         uses: Arc::default(),
         lookup: Arc::new(Lookup::new(pool.clone())),
         lease_duration: config.lease_duration,
+        change_history: config.change_history.into(),
         sweep_interval: config.sweep_interval,
         sweep_min_age: config.sweep_min_age,
         retry: RetryPolicy::new(config.retry_initial, config.retry_max, config.transfer_attempts),
@@ -165,10 +167,13 @@ pub async fn run(
             Ok::<_, Infallible>(())
         }
     });
-    tasks.spawn("catalog maintenance", async move {
-        maintenance::run(pool, config.change_history.into(), word).await;
-        Ok::<_, Infallible>(())
-    });
+    for (kind, rules) in work::kinds::of_catalog() {
+        let (catalog, word) = (catalog.clone(), word.clone());
+        tasks.spawn(kind.label(), async move {
+            work::runner::run(catalog, kind, rules, word).await;
+            Ok::<_, Infallible>(())
+        });
+    }
     let stack = StackOptions {
         default_timeout: CALL_TIMEOUT,
         ..StackOptions::default()
@@ -259,8 +264,14 @@ fn pool(config: &CatalogConfig) -> Result<PgPool, StartError> {
 /// Waits until the database answers and its schema is there: production starts services and
 /// database at once, and migrates in a step of its own.
 async fn wait_for_database(pool: &PgPool) -> Feed {
+    let begin = async || {
+        let mut connection = pool.acquire().await?;
+        work::schedule::ensure_recurring(&mut connection).await?;
+        drop(connection);
+        Feed::new(pool.clone()).await
+    };
     loop {
-        match Feed::new(pool.clone()).await {
+        match begin().await {
             Ok(feed) => return feed,
             Err(failure) => tracing::warn!(?failure, "waiting for the database"),
         }

@@ -3,7 +3,7 @@
 mod alias;
 mod application;
 mod blob;
-mod image;
+pub(crate) mod image;
 mod import;
 pub(crate) mod remote;
 mod setting;

@@ -12,7 +12,7 @@ use rootstock_ingest::{CatalogError, LeaseClient};
 use rootstock_model::Id;
 use rootstock_proto::{
     catalog::v1::{WatchRequest, WatchResponse, watch_service_client::WatchServiceClient},
-    sync::v1::{self as wire, Lease, work_service_client::WorkServiceClient},
+    sync::v1::{self as wire, Lease, finish_request::Outcome, work_service_client::WorkServiceClient},
 };
 use rootstock_runtime::{
     grpc::client::{ClientOptions, ClientStack, Idempotent, RetryOptions, within},
@@ -36,20 +36,12 @@ const MAX_CHANGES_BYTES: usize = 64 * 1024 * 1024;
 const REPORTS: &[&str] = &[
     "/rootstock.sync.v1.WorkService/Release",
     "/rootstock.sync.v1.WorkService/Fail",
-    "/rootstock.sync.v1.WorkService/FinishPoll",
     "/rootstock.sync.v1.WorkService/SaveJournal",
-    "/rootstock.sync.v1.WorkService/FinishTransfer",
-    "/rootstock.sync.v1.WorkService/FinishVerify",
-    "/rootstock.sync.v1.WorkService/FinishSweep",
+    "/rootstock.sync.v1.WorkService/Finish",
     "/rootstock.sync.v1.WorkService/ReportObjects",
     "/rootstock.sync.v1.WorkService/TakeRemovals",
     "/rootstock.sync.v1.WorkService/ConfirmRemovals",
-    "/rootstock.sync.v1.WorkService/FinishCollect",
     "/rootstock.sync.v1.WorkService/SaveDelivery",
-    "/rootstock.sync.v1.WorkService/AutoUpdate",
-    "/rootstock.sync.v1.WorkService/FinishAutoUpdate",
-    "/rootstock.sync.v1.WorkService/Expire",
-    "/rootstock.sync.v1.WorkService/FinishExpire",
 ];
 
 /// The options of the client stack that [`run`](crate::run) wants: `base` with the retries that suit
@@ -132,17 +124,17 @@ impl CatalogClient {
         Ok(())
     }
 
-    pub(crate) async fn finish_poll(
+    /// Reports that work is done, and what it came to.
+    pub(crate) async fn finish(
         &self,
         lease: Lease,
-        documents: Vec<wire::Document>,
-    ) -> Result<(), CatalogError> {
-        let request = wire::FinishPollRequest {
+        outcome: Outcome,
+    ) -> Result<wire::FinishResponse, CatalogError> {
+        let request = wire::FinishRequest {
             lease: Some(lease),
-            documents,
+            outcome: Some(outcome),
         };
-        self.client.clone().finish_poll(request).await?;
-        Ok(())
+        Ok(self.client.clone().finish(request).await?.into_inner())
     }
 
     /// Submits a snapshot, again while the catalog does not answer.
@@ -166,25 +158,6 @@ impl CatalogClient {
         Err(CatalogError::Unanswered("it was asked too often".to_owned()))
     }
 
-    pub(crate) async fn finish_transfer(
-        &self,
-        request: wire::FinishTransferRequest,
-    ) -> Result<wire::FinishTransferResponse, CatalogError> {
-        Ok(self.client.clone().finish_transfer(request).await?.into_inner())
-    }
-
-    pub(crate) async fn finish_verify(
-        &self,
-        lease: Lease,
-        combination: wire::Combination,
-    ) -> Result<wire::FinishVerifyResponse, CatalogError> {
-        let request = wire::FinishVerifyRequest {
-            lease: Some(lease),
-            combination: Some(combination),
-        };
-        Ok(self.client.clone().finish_verify(request).await?.into_inner())
-    }
-
     pub(crate) async fn save_delivery(&self, request: wire::SaveDeliveryRequest) -> Result<(), CatalogError> {
         self.client.clone().save_delivery(request).await?;
         Ok(())
@@ -193,15 +166,6 @@ impl CatalogClient {
     /// The changes of the catalog.
     pub(crate) async fn watch(&self, request: WatchRequest) -> Result<Streaming<WatchResponse>, Status> {
         Ok(self.changes.clone().watch(request).await?.into_inner())
-    }
-
-    pub(crate) async fn finish_sweep(&self, lease: Lease, removed_uploads: i64) -> Result<(), CatalogError> {
-        let request = wire::FinishSweepRequest {
-            lease: Some(lease),
-            removed_uploads,
-        };
-        self.client.clone().finish_sweep(request).await?;
-        Ok(())
     }
 
     /// Tells of objects in the store; answers how many of them will be removed.
@@ -221,35 +185,6 @@ impl CatalogClient {
             .await?
             .into_inner()
             .orphans)
-    }
-
-    pub(crate) async fn auto_update(
-        &self,
-        lease: Lease,
-        after: String,
-    ) -> Result<wire::AutoUpdateResponse, CatalogError> {
-        let request = wire::AutoUpdateRequest {
-            lease: Some(lease),
-            after,
-        };
-        Ok(self.client.clone().auto_update(request).await?.into_inner())
-    }
-
-    pub(crate) async fn finish_auto_update(&self, lease: Lease) -> Result<(), CatalogError> {
-        let request = wire::FinishAutoUpdateRequest { lease: Some(lease) };
-        self.client.clone().finish_auto_update(request).await?;
-        Ok(())
-    }
-
-    pub(crate) async fn expire(&self, lease: Lease) -> Result<wire::ExpireResponse, CatalogError> {
-        let request = wire::ExpireRequest { lease: Some(lease) };
-        Ok(self.client.clone().expire(request).await?.into_inner())
-    }
-
-    pub(crate) async fn finish_expire(&self, lease: Lease) -> Result<(), CatalogError> {
-        let request = wire::FinishExpireRequest { lease: Some(lease) };
-        self.client.clone().finish_expire(request).await?;
-        Ok(())
     }
 
     pub(crate) async fn take_removals(
@@ -274,12 +209,6 @@ impl CatalogClient {
             sha256,
         };
         self.client.clone().confirm_removals(request).await?;
-        Ok(())
-    }
-
-    pub(crate) async fn finish_collect(&self, lease: Lease) -> Result<(), CatalogError> {
-        let request = wire::FinishCollectRequest { lease: Some(lease) };
-        self.client.clone().finish_collect(request).await?;
         Ok(())
     }
 }

@@ -6,15 +6,14 @@
 //! (`rootstock-blobs`), and SQL. A worker keeps no state: any number of them work side by side, and any of them
 //! can go at any time.
 //!
-//! Start reading at [`run`], then `worker` (claims), `work` (one piece of work, from claim to
-//! report), and the kinds of work: `poll`, `transfer`, `verify`, `sweep`, `auto_update`, `expire`,
-//! `collect` and `deliver`.
+//! Start reading at [`run`], then `job` (what a kind of work is), `runner` (one piece of work, from its
+//! claim to the report) and `jobs`, which has one file for each kind.
 //!
 //! Metrics:
 //!
 //! | name | kind | labels |
 //! |---|---|---|
-//! | `rootstock_sync_work_total` | counter | `kind` (`poll`, `transfer`, `verify`, `sweep`, `auto-update`, `expire`, `collect`, `deliver`), `outcome` |
+//! | `rootstock_sync_work_total` | counter | `kind` (`poll`, `transfer`, `verify`, `sweep`, `collect`, `deliver`), `outcome` |
 //! | `rootstock_sync_work_active` | gauge | `kind` |
 //! | `rootstock_sync_work_duration_seconds` | histogram | `kind` |
 //! | `rootstock_sync_received_bytes_total` | counter | `remote` |
@@ -22,24 +21,17 @@
 //! | `rootstock_sync_event_lag_seconds` | histogram | `webhook`: from the change to its being taken |
 //!
 //! `outcome` is one of `unchanged`, `submitted`, `planned` (polls), `stored`, `present` (transfers:
-//! fetched, or in the store already), `verified`, `swept`, `updated`, `expired`,
-//! `collected`; or of any work `failed` (reported to the
-//! catalog), `released` (given back on shutdown), `lost` (the lease was), `unreported` (the catalog
+//! fetched, or in the store already), `verified`, `swept`, `collected`; or of any work `failed`
+//! (reported to the catalog), `released` (given back on shutdown), `lost` (the lease was), `unreported` (the catalog
 //! did not answer; its lease runs out).
 
-mod auto_update;
 mod catalog;
-mod collect;
 mod config;
-mod deliver;
-mod expire;
-mod poll;
+mod job;
+mod jobs;
 mod remote;
-mod sweep;
+mod runner;
 mod telemetry;
-mod transfer;
-mod verify;
-mod work;
 mod worker;
 
 pub use catalog::client_options;
@@ -47,6 +39,9 @@ pub use config::SyncConfig;
 
 use rootstock_blobs::BlobStore;
 use rootstock_runtime::{Readiness, Shutdown, grpc::client::ClientStack};
+use tokio_util::sync::CancellationToken;
+
+use crate::worker::Worker;
 
 /// Works until `shutdown`: then stops claiming, brings what is under way to a good place to stop at
 /// within [`SyncConfig::shutdown_grace`], gives it back to the catalog, and returns.
@@ -63,7 +58,25 @@ pub async fn run(
 ) {
     telemetry::describe_metrics();
     let component = readiness.register("sync.catalog");
-    worker::Worker::new(config, catalog, blobs, shutdown)
-        .run(&component)
-        .await;
+    let worker = Worker::new(config, catalog, blobs, shutdown);
+    tracing::info!(worker = worker.catalog.worker(), "waiting for work");
+    let ended = CancellationToken::new();
+    let jobs = async {
+        jobs::run(&worker, &component).await;
+        ended.cancel();
+    };
+    let grace = async {
+        worker.shutdown.triggered().await;
+        let grace = worker.config.shutdown_grace;
+        if ended
+            .run_until_cancelled(tokio::time::sleep(grace))
+            .await
+            .is_some()
+        {
+            tracing::warn!(?grace, "giving up what did not end within the grace");
+            worker.give_up.cancel();
+        }
+    };
+    tokio::join!(jobs, grace, worker.leases.keep(worker.catalog.leases(), &ended));
+    tracing::info!(worker = worker.catalog.worker(), "ended");
 }

@@ -6,8 +6,6 @@ use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
 use time::OffsetDateTime;
 
-use crate::work::Kind;
-
 /// Describes the metrics.
 pub(crate) fn describe_metrics() {
     describe_counter!(
@@ -54,13 +52,13 @@ pub(crate) fn event(webhook: &str, taken: bool, happened_at: OffsetDateTime) {
 /// Counts a piece of work as active while it lives, and its outcome when that is known.
 #[derive(Debug)]
 pub(crate) struct ActiveWork {
-    kind: Kind,
+    kind: &'static str,
     began: Instant,
 }
 
 impl ActiveWork {
-    pub(crate) fn begin(kind: Kind) -> Self {
-        metrics::gauge!("rootstock_sync_work_active", "kind" => kind.label()).increment(1);
+    pub(crate) fn begin(kind: &'static str) -> Self {
+        metrics::gauge!("rootstock_sync_work_active", "kind" => kind).increment(1);
         Self {
             kind,
             began: Instant::now(),
@@ -68,15 +66,15 @@ impl ActiveWork {
     }
 
     pub(crate) fn end(self, outcome: &'static str) {
-        metrics::counter!("rootstock_sync_work_total", "kind" => self.kind.label(), "outcome" => outcome)
+        metrics::counter!("rootstock_sync_work_total", "kind" => self.kind, "outcome" => outcome)
             .increment(1);
     }
 }
 
 impl Drop for ActiveWork {
     fn drop(&mut self) {
-        metrics::gauge!("rootstock_sync_work_active", "kind" => self.kind.label()).decrement(1);
-        metrics::histogram!("rootstock_sync_work_duration_seconds", "kind" => self.kind.label())
+        metrics::gauge!("rootstock_sync_work_active", "kind" => self.kind).decrement(1);
+        metrics::histogram!("rootstock_sync_work_duration_seconds", "kind" => self.kind)
             .record(self.began.elapsed());
     }
 }

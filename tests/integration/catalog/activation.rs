@@ -7,7 +7,7 @@ use rootstock_proto::{
         FetchImageRequest, GetRemoteRequest, ListImagesRequest, ListTransfersRequest, Remote, RemoteMode,
         Status, SyncRemoteRequest, SyncRunState, TransferState,
     },
-    sync::v1::{Combination, FailRequest, FinishTransferRequest, WorkKind},
+    sync::v1::{Combination, FailRequest, TransferOutcome, WorkKind, finish_request::Outcome},
 };
 use rootstock_proto::{catalog::v1::GetSyncRunRequest, convert::digest_bytes};
 use rootstock_tests::catalog::{TestCatalog, config, transfer_task};
@@ -64,17 +64,11 @@ async fn a_version_turns_active_in_one_step_when_its_bytes_are_verified() {
         root_sha256: task.sha256.clone(),
         fingerprint: digest_bytes(&fingerprint(metadata, root)),
     }];
-    let request = FinishTransferRequest {
-        lease: work.lease,
+    let outcome = Outcome::Transfer(TransferOutcome {
         size_bytes: 10_000,
         combinations,
-    };
-    let finished = catalog
-        .work()
-        .finish_transfer(request)
-        .await
-        .unwrap()
-        .into_inner();
+    });
+    let finished = catalog.finish(work.lease, outcome).await.unwrap();
     assert_eq!(finished.activated_versions, 1);
 
     let active = catalog.image("debian/12").await.unwrap();

@@ -6,8 +6,8 @@ use rootstock_proto::{
     Error,
     catalog::v1::SyncRemoteRequest,
     sync::v1::{
-        FailRequest, FinishPollRequest, HeartbeatRequest, Lease, ReleaseRequest, SaveJournalRequest, Work,
-        WorkKind, WorkProgress,
+        FailRequest, HeartbeatRequest, Lease, ReleaseRequest, SaveJournalRequest, Work, WorkKind,
+        WorkProgress,
     },
 };
 use rootstock_tests::{
@@ -36,11 +36,7 @@ async fn a_worker_that_lost_its_lease_can_change_nothing() {
 
     let offer = snapshot(vec![image("a:1", &[], &["20260101"])]);
     assert!(lost(catalog.submit(Some(first), &offer).await));
-    let finish = |lease| FinishPollRequest {
-        lease: Some(lease),
-        documents: vec![],
-    };
-    assert!(lost(catalog.work().finish_poll(finish(first)).await));
+    assert!(lost(catalog.finish_poll(Some(first)).await));
     let beat = |lease| HeartbeatRequest {
         work: vec![WorkProgress {
             lease: Some(lease),
@@ -173,11 +169,7 @@ async fn a_waiting_claim_hears_of_work_that_comes_back_early() {
     };
     catalog.remotes().sync_remote(request).await.unwrap();
     let second = claim_while(&catalog, async {
-        let request = FinishPollRequest {
-            lease: first.lease,
-            documents: vec![],
-        };
-        catalog.work().finish_poll(request).await.unwrap();
+        catalog.finish_poll(first.lease).await.unwrap();
     });
     let second = second.await;
 

@@ -9,7 +9,7 @@ use rootstock_proto::{
         RemoteMode, Status as ImageStatus, SyncRemoteRequest, SyncRun, SyncRunState, TestRemoteRequest,
         UpdateRemoteRequest, WatchRequest, change::Resource,
     },
-    sync::v1::{FailRequest, FinishPollRequest, PollTask, Work, WorkKind, work::Task},
+    sync::v1::{FailRequest, PollTask, Work, WorkKind, work::Task},
 };
 use rootstock_tests::catalog::{TestCatalog, content};
 use sqlx::{Connection as _, PgConnection, Row as _};
@@ -152,11 +152,7 @@ async fn every_field_but_the_name_can_be_changed_and_is_told_to_the_next_poll() 
     let removed = update(&catalog, fields, &["auth"]).await.unwrap();
     assert!(!removed.auth_set);
     // It went by the old rules.
-    let request = FinishPollRequest {
-        lease: poll.lease,
-        documents: vec![],
-    };
-    let status = catalog.work().finish_poll(request).await.unwrap_err();
+    let status = catalog.finish_poll(poll.lease).await.unwrap_err();
     assert_eq!(Error::from_status(&status), Some(Error::LeaseLost));
 }
 
@@ -369,12 +365,8 @@ async fn a_disabled_remote_is_polled_by_hand_only() {
     .await
     .unwrap();
     assert!(disabled.disabled && disabled.status.unwrap().next_poll_at.is_none());
-    let request = FinishPollRequest {
-        lease: poll.lease,
-        documents: vec![],
-    };
     assert!(
-        catalog.work().finish_poll(request).await.is_err(),
+        catalog.finish_poll(poll.lease).await.is_err(),
         "it was taken away"
     );
     assert!(nothing_due(&catalog).await);

@@ -8,7 +8,7 @@ use rootstock_proto::{
         ChangeKind, ChangeOperation, GetSettingRequest, ListSettingsRequest, ResetSettingRequest, Setting,
         UpdateSettingRequest, WatchRequest, change::Resource,
     },
-    sync::v1::{FinishPollRequest, WorkKind},
+    sync::v1::WorkKind,
 };
 use rootstock_tests::catalog::{TestCatalog, config};
 use sqlx::{Connection as _, PgConnection, Row as _};
@@ -172,30 +172,23 @@ async fn polls_and_timed_work_fall_due_at_once() {
     )]);
     catalog.offer(&offer).await.unwrap();
     let mut connection = PgConnection::connect(&database.url).await.unwrap();
-    sqlx::query(
-        "INSERT INTO work (kind, subject, due_at) VALUES (5, 'test', now() + interval '1 hour')
-         ON CONFLICT DO NOTHING",
-    )
-    .execute(&mut connection)
-    .await
-    .unwrap();
+    sqlx::query("UPDATE work SET due_at = now() + interval '1 hour' WHERE kind = 7")
+        .execute(&mut connection)
+        .await
+        .unwrap();
     let none = catalog.claim_now(WorkKind::Poll, Duration::ZERO).await.unwrap();
     assert!(none.is_none(), "it was polled just now");
 
     set(&catalog, "images.max_removal_percent", "60").await.unwrap();
-    let due: i64 = sqlx::query_scalar("SELECT count(*) FROM work WHERE kind = 5 AND due_at <= now()")
+    let due: i64 = sqlx::query_scalar("SELECT count(*) FROM work WHERE kind = 7 AND due_at <= now()")
         .fetch_one(&mut connection)
         .await
         .unwrap();
-    assert!(due >= 1);
+    assert_eq!(due, 1);
     let poll = catalog.claim(WorkKind::Poll).await.unwrap();
     // This one goes by what was said before.
     set(&catalog, "images.default_keep_versions", "3").await.unwrap();
-    let request = FinishPollRequest {
-        lease: poll.lease,
-        documents: vec![],
-    };
-    let status = catalog.work().finish_poll(request).await.unwrap_err();
+    let status = catalog.finish_poll(poll.lease).await.unwrap_err();
     assert_eq!(Error::from_status(&status), Some(Error::LeaseLost));
     let again = catalog.claim(WorkKind::Poll).await.unwrap();
     let Some(rootstock_proto::sync::v1::work::Task::Poll(task)) = &again.task else {

@@ -11,7 +11,7 @@ use rootstock_proto::{
     sync::v1::{PollTask, TransferSource, work::Task},
 };
 use rootstock_tests::{
-    fake_work::Call,
+    fake_work::{Call, Outcome},
     remote::Content,
     tree::{INDEX_PATH, PRODUCTS_PATH},
 };
@@ -231,7 +231,7 @@ async fn the_rest_of_something_else_is_not_taken() {
         .await;
         let task = transfer_of(&content, vec![first.source(10), second.source(10)]);
         let done = stage.transfer(task).await;
-        assert!(matches!(done, Call::FinishTransfer(_)), "{done:?}");
+        assert!(matches!(done, Call::Finish(_, Outcome::Transfer(_))), "{done:?}");
         assert_eq!(second.requests().len(), 2);
         assert!(stage.holds(&content).await);
         stage.store.delete(&content.digest().unwrap()).await.unwrap();

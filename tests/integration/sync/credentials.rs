@@ -6,7 +6,7 @@ use rootstock_proto::{
     sync::v1::{PollTask, work::Task},
 };
 use rootstock_tests::{
-    fake_work::Call,
+    fake_work::{Call, Outcome},
     remote::{Content, FakeRemote, Fault},
     tree::{INDEX_PATH, PRODUCTS_PATH},
 };
@@ -58,7 +58,7 @@ async fn index_and_blobs_are_had_with_credentials_over_https_and_explicit_http()
             let mut source = super::source(server, "blob", MIB + 7);
             source.remote = Some(with(server, auth));
             let done = stage.transfer(super::transfer_of(&content, vec![source])).await;
-            assert!(matches!(done, Call::FinishTransfer(_)), "{done:?}");
+            assert!(matches!(done, Call::Finish(_, Outcome::Transfer(_))), "{done:?}");
             assert!(stage.holds(&content).await);
         }
     }
@@ -101,7 +101,7 @@ async fn a_redirect_to_another_server_leaves_them_behind() {
         let mut source = super::source(&stage.remote, path, 4096);
         source.remote = Some(with(&stage.remote, "user:hunter2"));
         let done = stage.transfer(super::transfer_of(&content, vec![source])).await;
-        assert!(matches!(done, Call::FinishTransfer(_)), "{done:?}");
+        assert!(matches!(done, Call::Finish(_, Outcome::Transfer(_))), "{done:?}");
         stage.store.delete(&content.digest().unwrap()).await.unwrap();
     }
     let elsewhere = other.requests();

@@ -8,7 +8,10 @@ use rootstock_proto::{
         ClaimRequest, Lease, TransferTask, WorkKind, work::Task, work_service_client::WorkServiceClient,
     },
 };
-use rootstock_tests::{fake_work::Call, remote::Fault};
+use rootstock_tests::{
+    fake_work::{Call, Outcome},
+    remote::Fault,
+};
 use tonic::Status;
 
 use super::{MIB, Stage};
@@ -46,7 +49,10 @@ fn saved(call: &Call, of: Lease, wanted: u64) -> Option<()> {
 /// Waits until the only slot for transfers is free again: another transfer gets through.
 async fn slot_is_free(stage: &Stage, path: &str) {
     let (content, task) = stage.blob(path, 1000);
-    assert!(matches!(stage.transfer(task).await, Call::FinishTransfer(_)));
+    assert!(matches!(
+        stage.transfer(task).await,
+        Call::Finish(_, Outcome::Transfer(_))
+    ));
     assert!(stage.holds(&content).await);
 }
 
@@ -172,7 +178,7 @@ async fn an_outcome_is_reported_when_the_catalog_is_back() {
     stage.catalog.refuse(None);
     assert!(matches!(
         stage.catalog.outcome(lease).await.unwrap(),
-        Call::FinishTransfer(_)
+        Call::Finish(_, Outcome::Transfer(_))
     ));
     let requests = stage.remote.requests_for("root").len();
     assert_eq!(requests, 1, "it was not fetched again");
@@ -213,7 +219,10 @@ async fn a_shutdown_saves_and_gives_back_what_is_under_way() {
         journal: saved.journal,
         ..task
     };
-    assert!(matches!(stage.transfer(again).await, Call::FinishTransfer(_)));
+    assert!(matches!(
+        stage.transfer(again).await,
+        Call::Finish(_, Outcome::Transfer(_))
+    ));
     assert_eq!(stage.remote.requests()[0].range(), Some("bytes=2097152-"));
     assert!(stage.catalog.claims().len() > claims);
     worker.stop().await;

@@ -9,7 +9,7 @@ use rootstock_proto::{
 };
 use rootstock_tests::{
     certificates::Authority,
-    fake_work::{Call, Submitted},
+    fake_work::{Call, Outcome, Submitted},
     remote::{FakeRemote, Fault, Request},
     tree::{INDEX_PATH, PRODUCTS_PATH, Product, Tree, Version},
 };
@@ -82,7 +82,7 @@ async fn a_poll_without_news_is_one_conditional_request() {
         documents: snapshot.documents.clone(),
         ..first_poll(&stage)
     };
-    let Call::FinishPoll(finished) = poll(&stage, again.clone()).await else {
+    let Call::Finish(_, Outcome::Poll(finished)) = poll(&stage, again.clone()).await else {
         panic!("it has news")
     };
     assert_eq!(asked(&stage), [format!("{PRODUCTS_PATH}?")]);
@@ -92,7 +92,10 @@ async fn a_poll_without_news_is_one_conditional_request() {
         check_index: true,
         ..again.clone()
     };
-    assert!(matches!(poll(&stage, with_index).await, Call::FinishPoll(_)));
+    assert!(matches!(
+        poll(&stage, with_index).await,
+        Call::Finish(_, Outcome::Poll(_))
+    ));
     assert_eq!(
         asked(&stage),
         [format!("{INDEX_PATH}?"), format!("{PRODUCTS_PATH}?")]
@@ -123,7 +126,10 @@ async fn a_date_is_asked_by_when_there_is_no_etag() {
         documents,
         ..first_poll(&stage)
     };
-    assert!(matches!(poll(&stage, again).await, Call::FinishPoll(_)));
+    assert!(matches!(
+        poll(&stage, again).await,
+        Call::Finish(_, Outcome::Poll(_))
+    ));
     let requests = stage.remote.requests();
     assert_eq!(requests.len(), 1);
     assert!(requests[0].headers.contains_key("if-modified-since"));
@@ -143,7 +149,7 @@ async fn the_same_bytes_under_new_validators_are_no_news() {
         documents: before.clone(),
         ..first_poll(&stage)
     };
-    let Call::FinishPoll(finished) = poll(&stage, again).await else {
+    let Call::Finish(_, Outcome::Poll(finished)) = poll(&stage, again).await else {
         panic!("it has news")
     };
     let [index, products] = &finished.documents[..] else {

@@ -3,7 +3,7 @@
 use rootstock_blobs::StoreConfig;
 use rootstock_proto::sync::v1::{SaveJournalRequest, TransferTask, work::Task};
 use rootstock_tests::{
-    fake_work::Call,
+    fake_work::{Call, Outcome},
     remote::{Content, Fault},
     seaweed::SeaweedFs,
 };
@@ -21,7 +21,10 @@ async fn interrupted(
 ) -> (Content, TransferTask, SaveJournalRequest) {
     let worker = stage.worker();
     let (metadata, task) = stage.blob("metadata", 1000);
-    assert!(matches!(stage.transfer(task).await, Call::FinishTransfer(_)));
+    assert!(matches!(
+        stage.transfer(task).await,
+        Call::Finish(_, Outcome::Transfer(_))
+    ));
     let (root, task) = stage.blob("root", SIZE.max(stalled_at + MIB));
     let task = TransferTask {
         metadata_sha256: vec![digest_bytes(&metadata.digest().unwrap())],
@@ -56,7 +59,7 @@ async fn interrupted(
 async fn goes_on(stage: &Stage, stalled_at: u64, wanted: u64) {
     let (root, task, saved) = interrupted(stage, stalled_at, wanted).await;
     let worker = stage.worker();
-    let Call::FinishTransfer(done) = stage.transfer(task).await else {
+    let Call::Finish(_, Outcome::Transfer(done)) = stage.transfer(task).await else {
         panic!("nothing was stored")
     };
     assert!(stage.holds(&root).await);
@@ -106,7 +109,10 @@ async fn begins_anew(fault: Option<Fault>, change: bool) {
         stage.store.abort_upload(&saved.upload_id).await.unwrap();
     }
     let worker = stage.worker();
-    assert!(matches!(stage.transfer(task).await, Call::FinishTransfer(_)));
+    assert!(matches!(
+        stage.transfer(task).await,
+        Call::Finish(_, Outcome::Transfer(_))
+    ));
     assert!(stage.holds(&root).await);
     let asked = stage.remote.requests();
     let last = asked.last().unwrap();
@@ -155,7 +161,10 @@ async fn a_cut_source_leaves_what_came_to_the_next_attempt() {
         journal: saved.journal,
         ..task
     };
-    assert!(matches!(stage.transfer(again).await, Call::FinishTransfer(_)));
+    assert!(matches!(
+        stage.transfer(again).await,
+        Call::Finish(_, Outcome::Transfer(_))
+    ));
     assert!(stage.holds(&root).await);
     assert_eq!(stage.remote.requests()[0].range(), Some("bytes=5242880-"));
     worker.stop().await;
@@ -171,7 +180,7 @@ async fn a_source_that_differs_in_size_does_not_spoil_what_came() {
     let worker = stage.worker();
     assert!(matches!(
         stage.transfer(TransferTask { sources, ..task }).await,
-        Call::FinishTransfer(_)
+        Call::Finish(_, Outcome::Transfer(_))
     ));
     assert!(stage.holds(&root).await);
     assert!(
@@ -191,7 +200,10 @@ async fn a_source_without_validators_is_asked_for_the_rest_all_the_same() {
     let mut task = task;
     task.sources[0].path = "elsewhere".to_owned();
     let worker = stage.worker();
-    assert!(matches!(stage.transfer(task).await, Call::FinishTransfer(_)));
+    assert!(matches!(
+        stage.transfer(task).await,
+        Call::Finish(_, Outcome::Transfer(_))
+    ));
     assert!(stage.holds(&root).await);
     let [asked] = &stage.remote.requests()[..] else {
         panic!("{:?}", stage.remote.requests())

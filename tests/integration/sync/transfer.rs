@@ -8,7 +8,7 @@ use rootstock_proto::sync::v1::{
     Combination, SweepTask, TransferSource, TransferTask, VerifyTask, work::Task,
 };
 use rootstock_tests::{
-    fake_work::Call,
+    fake_work::{Call, Outcome},
     remote::{Content, FakeRemote, Fault},
 };
 
@@ -16,9 +16,9 @@ use super::{MIB, Stage, add_source, digest_bytes, error_of, remote, source, tran
 
 const SIZE: u64 = 5 * MIB + 17;
 
-fn finished(call: Call) -> rootstock_proto::sync::v1::FinishTransferRequest {
+fn finished(call: Call) -> rootstock_proto::sync::v1::TransferOutcome {
     match call {
-        Call::FinishTransfer(finished) => finished,
+        Call::Finish(_, Outcome::Transfer(finished)) => finished,
         other => panic!("nothing was stored: {other:?}"),
     }
 }
@@ -385,7 +385,7 @@ async fn verifying_computes_the_fingerprint_of_what_is_stored() {
 
     finished(stage.transfer(task).await);
     let lease = stage.catalog.give(Task::Verify(verify));
-    let Call::FinishVerify(done) = stage.catalog.outcome(lease).await.unwrap() else {
+    let Call::Finish(_, Outcome::Verify(done)) = stage.catalog.outcome(lease).await.unwrap() else {
         panic!("it failed")
     };
     assert_eq!(done.combination, Some(combination(&metadata, &root)));
@@ -420,7 +420,7 @@ async fn a_sweep_removes_what_is_old_and_named_by_nobody() {
             min_object_age: None,
         };
         let lease = stage.catalog.give(Task::Sweep(task));
-        let Call::FinishSweep(done) = stage.catalog.outcome(lease).await.unwrap() else {
+        let Call::Finish(_, Outcome::Sweep(done)) = stage.catalog.outcome(lease).await.unwrap() else {
             panic!("it failed")
         };
         assert_eq!(done.removed_uploads, removed);

@@ -1,4 +1,4 @@
-//! What has run out ends, and what follows by checks takes its newest version. The tests play the worker.
+//! What has run out ends, and what follows by checks takes its newest version: the catalog does both itself.
 
 use rootstock_model::snapshot::OfferedImage;
 use rootstock_proto::{
@@ -6,13 +6,11 @@ use rootstock_proto::{
         AddImageRequest, BlobFilter, ChangeOperation, FetchImageRequest, Image, RemoteMode,
         RollbackImageRequest, Status, SyncRemoteRequest, WatchRequest, change::Resource,
     },
-    sync::v1::{
-        AutoUpdateRequest, ExpireRequest, ExpireResponse, FinishAutoUpdateRequest, FinishExpireRequest,
-        WorkKind,
-    },
+    sync::v1::WorkKind,
 };
+use rootstock_tests::catalog::{TestCatalog, config};
 
-use super::{DEBIAN, Site, remote};
+use super::{AUTO_UPDATE, COMPACT, DEBIAN, EXPIRE, Site, remote};
 use crate::catalog::offers::{image, snapshot};
 
 fn debian(serials: &[&str]) -> OfferedImage {
@@ -49,46 +47,54 @@ impl Site {
         self.catalog.images().fetch_image(request).await.unwrap();
     }
 
-    /// A round of expiry; answers what its last batch that did anything ended.
-    async fn expire(&self) -> ExpireResponse {
-        self.make_due(WorkKind::Expire).await;
-        let lease = self.catalog.claim(WorkKind::Expire).await.unwrap().lease;
-        let ended = self
-            .catalog
-            .work()
-            .expire(ExpireRequest { lease })
-            .await
-            .unwrap()
-            .into_inner();
-        assert!(!ended.more);
-        let again = self.catalog.work().expire(ExpireRequest { lease }).await.unwrap();
-        assert_eq!(again.into_inner(), ExpireResponse::default(), "it was all ended");
-        self.catalog
-            .work()
-            .finish_expire(FinishExpireRequest { lease })
-            .await
-            .unwrap();
-        ended
+    /// A round of expiry; returns what it ended.
+    async fn expire(&self) -> Ended {
+        let before = self.kept().await;
+        self.round(EXPIRE).await;
+        self.put_off().await;
+        let after = self.kept().await;
+        Ended {
+            expired_images: before.cached_images - after.cached_images,
+            ended_holds: before.holds - after.holds,
+            purged_rows: before.rows - after.rows,
+        }
     }
 
-    /// A check for newer versions; answers how many were taken.
-    async fn auto_update(&self) -> i64 {
-        self.make_due(WorkKind::AutoUpdate).await;
-        let lease = self.catalog.claim(WorkKind::AutoUpdate).await.unwrap().lease;
-        let after = String::new();
-        let request = AutoUpdateRequest { lease, after };
-        let answer = self
-            .catalog
-            .work()
-            .auto_update(request)
-            .await
-            .unwrap()
-            .into_inner();
-        assert_eq!(answer.next, "");
-        let request = FinishAutoUpdateRequest { lease };
-        self.catalog.work().finish_auto_update(request).await.unwrap();
-        answer.taken_versions
+    async fn kept(&self) -> Kept {
+        let mut rows = 0;
+        for table in ["versions", "images", "sync_runs", "combinations"] {
+            rows += self.count(table).await;
+        }
+        Kept {
+            cached_images: self.count("images WHERE cached").await,
+            holds: self.count("images WHERE hold_version IS NOT NULL").await,
+            rows,
+        }
     }
+
+    /// A check for newer versions; returns how many images took one.
+    async fn auto_update(&self) -> i64 {
+        let images = "(SELECT DISTINCT image_id FROM versions WHERE status = 6) AS queued";
+        let before = self.count(images).await;
+        self.round(AUTO_UPDATE).await;
+        self.put_off().await;
+        self.count(images).await - before
+    }
+}
+
+/// What a round of expiry ended.
+#[derive(Debug)]
+struct Ended {
+    expired_images: i64,
+    ended_holds: i64,
+    purged_rows: i64,
+}
+
+/// What expiry may end.
+struct Kept {
+    cached_images: i64,
+    holds: i64,
+    rows: i64,
 }
 
 #[tokio::test]
@@ -281,6 +287,43 @@ async fn runs_that_ended_long_ago_are_forgotten() {
 }
 
 #[tokio::test]
+async fn of_several_catalogs_one_does_a_round_and_what_a_dead_one_had_is_taken_over() {
+    let site = Site::cached().await;
+    let second = TestCatalog::start(config(&site.database.url)).await.unwrap();
+    second.image(DEBIAN).await.unwrap();
+    let rounds = format!("generate_series(1, (SELECT epoch FROM work WHERE kind = {EXPIRE}))");
+    let before = site.count(&rounds).await;
+    site.sql("UPDATE images SET cached_at = now() - interval '11 days'")
+        .await;
+    assert_eq!(site.expire().await.expired_images, 1);
+    assert_eq!(site.count(&rounds).await, before + 1, "both did it");
+
+    site.fetch().await;
+    site.sql(&format!(
+        "UPDATE images SET cached_at = now() - interval '11 days';
+         UPDATE work SET worker = 'a catalog that died', epoch = epoch + 1, due_at = now() WHERE kind = {EXPIRE};
+         SELECT pg_notify('rootstock_work', '{EXPIRE}')"
+    ))
+    .await;
+    site.until("another catalog takes it over", async || {
+        site.count("images WHERE cached").await == 0
+    })
+    .await;
+    second.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_log_keeps_its_newest_changes_alone() {
+    let site = Site::start_with(|config| config.change_history = 3).await;
+    for name in ["one", "two", "three", "four", "five"] {
+        site.catalog.add_remote(remote(name)).await.unwrap();
+    }
+    site.round(COMPACT).await;
+    let newest = "changes WHERE revision > (SELECT revision FROM catalog_revision) - 3";
+    assert_eq!((site.count("changes").await, site.count(newest).await), (3, 3));
+}
+
+#[tokio::test]
 async fn the_next_round_is_due_when_the_next_thing_runs_out_and_within_a_minute() {
     let site = Site::cached().await;
     let due_within = async |seconds: i32| {
@@ -289,11 +332,11 @@ async fn the_next_round_is_due_when_the_next_thing_runs_out_and_within_a_minute(
         ))
         .await
     };
-    site.expire().await;
+    site.round(EXPIRE).await;
     assert_eq!((due_within(61).await, due_within(30).await), (1, 0));
     site.sql("UPDATE images SET expires_at = now() + interval '20 seconds'")
         .await;
-    site.expire().await;
+    site.round(EXPIRE).await;
     assert_eq!(due_within(25).await, 1);
 }
 
@@ -339,9 +382,8 @@ async fn a_hold_ends_when_its_time_is_over() {
     let offered = snapshot(vec![debian(&["20260101", "20260102"])]);
     site.catalog.offer(&offered).await.unwrap();
     site.transfer_all(4, 2).await;
-    // So that the round that a hold asks for is told apart from those that come by themselves.
-    site.sql("UPDATE work SET due_at = now() + interval '1 hour' WHERE kind = 6")
-        .await;
+    let rounds = format!("generate_series(1, (SELECT epoch FROM work WHERE kind = {EXPIRE}))");
+    let rounds_before = site.count(&rounds).await;
     let until = std::time::SystemTime::now() + std::time::Duration::from_secs(3600);
     let request = RollbackImageRequest {
         image: DEBIAN.to_owned(),
@@ -351,7 +393,11 @@ async fn a_hold_ends_when_its_time_is_over() {
     };
     site.catalog.images().rollback_image(request).await.unwrap();
     assert_eq!(site.debian().await.current_version, Some(0));
-    assert_eq!(site.count("work WHERE kind = 6 AND due_at <= now()").await, 1);
+    site.until("the hold asks for a round", async || {
+        site.count(&rounds).await > rounds_before
+    })
+    .await;
+    site.put_off().await;
     assert_eq!(site.expire().await.ended_holds, 0, "it is not over yet");
     assert_eq!(site.debian().await.current_version, Some(0));
 

@@ -28,15 +28,13 @@ use rootstock_proto::{
         UpdateImageRequest, WatchRequest, WatchResponse,
         application_service_client::ApplicationServiceClient, change::Resource,
     },
-    sync::v1::{
-        AutoUpdateRequest, ExpireRequest, FinishAutoUpdateRequest, FinishExpireRequest, WorkKind, work::Task,
-    },
+    sync::v1::{WorkKind, work::Task},
 };
 use rootstock_tests::catalog::transfer_task;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Streaming};
 
-use super::Site;
+use super::{AUTO_UPDATE, EXPIRE, Site};
 use crate::catalog::{
     offers::{fingerprint, image, snapshot},
     watch::apply,
@@ -370,36 +368,19 @@ impl World {
         None
     }
 
-    /// Checks for newer versions, and ends what has run out, again and again.
+    /// Has the catalog check for newer versions, and end what has run out, again and again.
     async fn timed(&self, stop: &CancellationToken) {
-        let mut work = self.site.catalog.work();
         while !stop.is_cancelled() {
-            self.site.make_due(WorkKind::AutoUpdate).await;
-            self.site.make_due(WorkKind::Expire).await;
+            self.site.wake(AUTO_UPDATE).await;
+            self.site.wake(EXPIRE).await;
             // Whatever is cached was not used for long, now and then.
             self.site
                 .sql("UPDATE images SET cached_at = now() - interval '30 days' WHERE cached AND random() < 0.1")
                 .await;
-            if let Some(claimed) = self.claim(WorkKind::AutoUpdate).await {
-                let (lease, after) = (claimed.lease, String::new());
-                work.auto_update(AutoUpdateRequest { lease, after })
-                    .await
-                    .unwrap();
-                work.finish_auto_update(FinishAutoUpdateRequest { lease })
-                    .await
-                    .unwrap();
-            }
-            if let Some(claimed) = self.claim(WorkKind::Expire).await {
-                let lease = claimed.lease;
-                work.expire(ExpireRequest { lease }).await.unwrap();
-                work.finish_expire(FinishExpireRequest { lease }).await.unwrap();
-            }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-    }
-
-    async fn claim(&self, kind: WorkKind) -> Option<rootstock_proto::sync::v1::Work> {
-        self.site.catalog.claim_now(kind, Duration::ZERO).await.unwrap()
+        // What is checked next is not to change meanwhile.
+        self.site.put_off().await;
     }
 
     async fn collections(&self, stop: &CancellationToken) {

@@ -98,16 +98,6 @@ impl Works {
         let listed: Vec<_> = self.store.list().try_collect().await.unwrap();
         listed.into_iter().map(|blob| blob.digest).collect()
     }
-
-    async fn until(&self, what: &str, mut is_so: impl AsyncFnMut() -> bool) {
-        for _ in 0..600 {
-            if is_so().await {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        panic!("never: {what}");
-    }
 }
 
 #[tokio::test]
@@ -128,12 +118,14 @@ async fn what_nothing_needs_leaves_the_store_and_an_object_without_a_row_too() {
         .await;
     let worker = works.worker();
     works
+        .site
         .until("only the kept one is left", async || {
             works.objects().await == [kept]
         })
         .await;
     let site = &works.site;
     works
+        .site
         .until("it is all recorded", async || {
             site.count("blob_removals").await == 0
                 && site.count("work WHERE kind = 7 AND worker IS NULL").await == 1
@@ -158,6 +150,7 @@ async fn what_a_killed_worker_had_in_hand_is_brought_to_its_end() {
         let site = &works.site;
         // Its lease ends by itself; the next one has to wait until no straggler can do harm.
         works
+            .site
             .until("it is gone", async || {
                 site.count("blob_removals WHERE removed").await == 1
             })
@@ -166,21 +159,12 @@ async fn what_a_killed_worker_had_in_hand_is_brought_to_its_end() {
         site.sql("UPDATE blob_removals SET safe_at = now() - interval '1 second'")
             .await;
         works
+            .site
             .until("it is over", async || {
-                site.make_due_if_idle(WorkKind::Collect).await;
+                site.wake(WorkKind::Collect as i16).await;
                 site.count("blob_removals").await == 0
             })
             .await;
         worker.stop().await;
-    }
-}
-
-impl Site {
-    async fn make_due_if_idle(&self, kind: WorkKind) {
-        let kind = i32::from(kind);
-        self.sql(&format!(
-            "UPDATE work SET due_at = now() WHERE kind = {kind} AND worker IS NULL; SELECT pg_notify('rootstock_work', '')"
-        ))
-        .await;
     }
 }

@@ -2,47 +2,34 @@
 
 use std::time::Duration;
 
-use rootstock_model::{Digest, LeftOut, Status, snapshot::Snapshot};
 use rootstock_proto::{
     Error,
-    catalog::v1::{self as catalog_wire, ChangeOperation},
-    convert,
     sync::v1::{
-        self as wire, AutoUpdateRequest, AutoUpdateResponse, ClaimRequest, ClaimResponse,
-        ConfirmRemovalsRequest, ConfirmRemovalsResponse, ExpireRequest, ExpireResponse, FailRequest,
-        FailResponse, FinishAutoUpdateRequest, FinishAutoUpdateResponse, FinishCollectRequest,
-        FinishCollectResponse, FinishExpireRequest, FinishExpireResponse, FinishPollRequest,
-        FinishPollResponse, FinishSweepRequest, FinishSweepResponse, FinishTransferRequest,
-        FinishTransferResponse, FinishVerifyRequest, FinishVerifyResponse, HeartbeatRequest,
-        HeartbeatResponse, ReleaseRequest, ReleaseResponse, ReportObjectsRequest, ReportObjectsResponse,
-        SaveDeliveryRequest, SaveDeliveryResponse, SaveJournalRequest, SaveJournalResponse,
-        SubmitSnapshotRequest, SubmitSnapshotResponse, TakeRemovalsRequest, TakeRemovalsResponse,
-        submit_snapshot_request::Part, work_service_server::WorkService,
+        self as wire, ClaimRequest, ClaimResponse, ConfirmRemovalsRequest, ConfirmRemovalsResponse,
+        FailRequest, FailResponse, FinishRequest, FinishResponse, HeartbeatRequest, HeartbeatResponse,
+        ReleaseRequest, ReleaseResponse, ReportObjectsRequest, ReportObjectsResponse, SaveDeliveryRequest,
+        SaveDeliveryResponse, SaveJournalRequest, SaveJournalResponse, SubmitSnapshotRequest,
+        SubmitSnapshotResponse, TakeRemovalsRequest, TakeRemovalsResponse, work_service_server::WorkService,
     },
 };
 use rootstock_runtime::Shutdown;
+use tokio::time::Instant;
 use tonic::{Request, Response, Streaming};
 
 use crate::{
     Catalog,
-    change::{self, Writer, activation},
+    change::{self, Writer},
     failure::Failure,
-    metrics,
-    queries::{blobs, remotes, settings, sync_runs, transfers, versions, webhooks},
-    snapshot::{self, Submission},
+    metrics, snapshot,
     work::{
-        Kind, Lease, Subject,
+        Kind, Lease,
         claim::DueWork,
-        facts::{combinations, record_blob},
-        lease::{self, fence, fence_kind},
+        kinds::{self, collect, deliver, poll, sweep},
+        lease::{self, fence},
+        rules::WorkFailure,
         schedule,
     },
 };
-
-mod auto_update;
-mod collect;
-mod expire;
-mod tasks;
 
 /// The longest that a claim waits, whatever it asks for: well within what a server lets a call take.
 const MAX_WAIT: Duration = Duration::from_secs(20);
@@ -76,12 +63,11 @@ impl WorkService for Works {
         request: Request<HeartbeatRequest>,
     ) -> Result<Response<HeartbeatResponse>, tonic::Status> {
         let progress = request.into_inner().work;
-        let leases: Vec<Lease> = progress.iter().map(|one| Lease::from(one.lease)).collect();
+        let leases: Vec<Lease> = progress.iter().map(|one| one.lease.into()).collect();
         let done_bytes: Vec<i64> = progress.iter().map(|one| one.done_bytes).collect();
         let mut connection = self.catalog.pool.acquire().await.map_err(Failure::from)?;
-        let kept =
-            schedule::extend_leases(&mut connection, &leases, &done_bytes, self.catalog.lease_duration)
-                .await?;
+        let lease_duration = self.catalog.lease_duration;
+        let kept = schedule::extend_leases(&mut connection, &leases, &done_bytes, lease_duration).await?;
         let lost = leases
             .into_iter()
             .filter(|lease| !kept.contains(lease))
@@ -93,12 +79,8 @@ impl WorkService for Works {
         &self,
         request: Request<ReleaseRequest>,
     ) -> Result<Response<ReleaseResponse>, tonic::Status> {
-        let leases: Vec<Lease> = request
-            .into_inner()
-            .leases
-            .into_iter()
-            .map(|one| Lease::from(Some(one)))
-            .collect();
+        let leases = request.into_inner().leases.into_iter();
+        let leases: Vec<Lease> = leases.map(|lease| Some(lease).into()).collect();
         let mut connection = self.catalog.pool.acquire().await.map_err(Failure::from)?;
         schedule::release(&mut connection, &leases).await?;
         Ok(Response::new(ReleaseResponse {}))
@@ -109,19 +91,18 @@ impl WorkService for Works {
         Ok(Response::new(FailResponse {}))
     }
 
-    async fn finish_poll(
+    async fn finish(
         &self,
-        request: Request<FinishPollRequest>,
-    ) -> Result<Response<FinishPollResponse>, tonic::Status> {
-        finish_poll(&self.catalog, request.into_inner()).await?;
-        Ok(Response::new(FinishPollResponse {}))
+        request: Request<FinishRequest>,
+    ) -> Result<Response<FinishResponse>, tonic::Status> {
+        Ok(Response::new(finish(&self.catalog, request.into_inner()).await?))
     }
 
     async fn submit_snapshot(
         &self,
         request: Request<Streaming<SubmitSnapshotRequest>>,
     ) -> Result<Response<SubmitSnapshotResponse>, tonic::Status> {
-        let submission = receive_snapshot(request.into_inner()).await?;
+        let submission = poll::receive_snapshot(request.into_inner()).await?;
         let recorded = snapshot::submit(&self.catalog, submission).await?;
         Ok(Response::new(SubmitSnapshotResponse {
             changed_versions: recorded.changed_versions,
@@ -146,111 +127,28 @@ impl WorkService for Works {
         Ok(Response::new(SaveJournalResponse {}))
     }
 
-    async fn finish_transfer(
-        &self,
-        request: Request<FinishTransferRequest>,
-    ) -> Result<Response<FinishTransferResponse>, tonic::Status> {
-        let activated_versions = finish_transfer(&self.catalog, request.into_inner()).await?;
-        Ok(Response::new(FinishTransferResponse { activated_versions }))
-    }
-
-    async fn finish_verify(
-        &self,
-        request: Request<FinishVerifyRequest>,
-    ) -> Result<Response<FinishVerifyResponse>, tonic::Status> {
-        let activated_versions = finish_verify(&self.catalog, request.into_inner()).await?;
-        Ok(Response::new(FinishVerifyResponse { activated_versions }))
-    }
-
     async fn save_delivery(
         &self,
         request: Request<SaveDeliveryRequest>,
     ) -> Result<Response<SaveDeliveryResponse>, tonic::Status> {
-        let request = request.into_inner();
-        let mut transaction = self.catalog.pool.begin().await.map_err(Failure::from)?;
-        let guard = fence_kind(&mut transaction, request.lease.into(), Kind::Deliver).await?;
-        let webhook_id = guard.subject.webhook()?;
-        let SaveDeliveryRequest {
-            delivered_revision,
-            delivered,
-            pinged,
-            ..
-        } = request;
-        webhooks::delivered(
-            &mut transaction,
-            webhook_id,
-            delivered_revision,
-            delivered,
-            pinged,
-        )
-        .await?;
-        if delivered && guard.failed_attempts > 0 {
-            lease::forget_failures(&mut transaction, guard.lease.work_id).await?;
-        }
-        transaction.commit().await.map_err(Failure::from)?;
+        deliver::save(&self.catalog, request.into_inner()).await?;
         Ok(Response::new(SaveDeliveryResponse {}))
-    }
-
-    async fn finish_sweep(
-        &self,
-        request: Request<FinishSweepRequest>,
-    ) -> Result<Response<FinishSweepResponse>, tonic::Status> {
-        let request = request.into_inner();
-        let mut transaction = self.catalog.pool.begin().await.map_err(Failure::from)?;
-        let guard = fence_kind(&mut transaction, request.lease.into(), Kind::Sweep).await?;
-        schedule::again_after(&mut transaction, &guard, self.catalog.sweep_interval).await?;
-        transaction.commit().await.map_err(Failure::from)?;
-        Ok(Response::new(FinishSweepResponse {}))
     }
 
     async fn report_objects(
         &self,
         request: Request<ReportObjectsRequest>,
     ) -> Result<Response<ReportObjectsResponse>, tonic::Status> {
-        let orphans = collect::report_objects(&self.catalog, request.into_inner()).await?;
+        let orphans = sweep::report_objects(&self.catalog, request.into_inner()).await?;
         Ok(Response::new(ReportObjectsResponse { orphans }))
-    }
-
-    async fn auto_update(
-        &self,
-        request: Request<AutoUpdateRequest>,
-    ) -> Result<Response<AutoUpdateResponse>, tonic::Status> {
-        let answer = auto_update::auto_update(&self.catalog, request.into_inner()).await?;
-        Ok(Response::new(answer))
-    }
-
-    async fn finish_auto_update(
-        &self,
-        request: Request<FinishAutoUpdateRequest>,
-    ) -> Result<Response<FinishAutoUpdateResponse>, tonic::Status> {
-        auto_update::finish(&self.catalog, request.into_inner()).await?;
-        Ok(Response::new(FinishAutoUpdateResponse {}))
-    }
-
-    async fn expire(
-        &self,
-        request: Request<ExpireRequest>,
-    ) -> Result<Response<ExpireResponse>, tonic::Status> {
-        Ok(Response::new(
-            expire::expire(&self.catalog, request.into_inner()).await?,
-        ))
-    }
-
-    async fn finish_expire(
-        &self,
-        request: Request<FinishExpireRequest>,
-    ) -> Result<Response<FinishExpireResponse>, tonic::Status> {
-        expire::finish(&self.catalog, request.into_inner()).await?;
-        Ok(Response::new(FinishExpireResponse {}))
     }
 
     async fn take_removals(
         &self,
         request: Request<TakeRemovalsRequest>,
     ) -> Result<Response<TakeRemovalsResponse>, tonic::Status> {
-        Ok(Response::new(
-            collect::take(&self.catalog, request.into_inner()).await?,
-        ))
+        let taken = collect::take(&self.catalog, request.into_inner()).await?;
+        Ok(Response::new(taken))
     }
 
     async fn confirm_removals(
@@ -259,14 +157,6 @@ impl WorkService for Works {
     ) -> Result<Response<ConfirmRemovalsResponse>, tonic::Status> {
         collect::confirm(&self.catalog, request.into_inner()).await?;
         Ok(Response::new(ConfirmRemovalsResponse {}))
-    }
-
-    async fn finish_collect(
-        &self,
-        request: Request<FinishCollectRequest>,
-    ) -> Result<Response<FinishCollectResponse>, tonic::Status> {
-        collect::finish(&self.catalog, request.into_inner()).await?;
-        Ok(Response::new(FinishCollectResponse {}))
     }
 }
 
@@ -277,15 +167,16 @@ impl Works {
             .wait
             .and_then(|wait| Duration::try_from(wait).ok())
             .unwrap_or_default();
-        let deadline = tokio::time::Instant::now() + wait.min(MAX_WAIT);
+        let deadline = Instant::now() + wait.min(MAX_WAIT);
         let kinds: Vec<Kind> = request
             .kinds()
             .filter_map(|kind| Kind::from_code(kind as i16))
+            .filter(|kind| kinds::of_worker(*kind).is_ok())
             .collect();
         let mut due_work = DueWork::of(&self.catalog, &kinds);
         loop {
-            let found = tasks::claim(&self.catalog, &request.worker, &kinds, request.max.into()).await?;
-            if !found.is_empty() || tokio::time::Instant::now() >= deadline {
+            let found = claim(&self.catalog, &request.worker, &kinds, request.max.into()).await?;
+            if !found.is_empty() || Instant::now() >= deadline {
                 return Ok(found);
             }
             due_work.wait(deadline).await?;
@@ -293,147 +184,69 @@ impl Works {
     }
 }
 
-async fn receive_snapshot(mut stream: Streaming<SubmitSnapshotRequest>) -> Result<Submission, tonic::Status> {
-    let header = match stream.message().await?.and_then(|message| message.part) {
-        Some(Part::Header(header)) => header,
-        _ => return Err(Failure::from(Error::invalid("header", "must come first")).into()),
-    };
-    let mut snapshot = Snapshot::default();
-    while let Some(message) = stream.message().await? {
-        let Some(Part::Chunk(chunk)) = message.part else {
-            return Err(Failure::from(Error::invalid("header", "must come once")).into());
-        };
-        for image in chunk.images {
-            let field = format!("images[{}]", snapshot.images.len());
-            snapshot
-                .images
-                .push(convert::offered_image_from_wire(&field, image).map_err(Failure::from)?);
+/// Claims work that is due, with all that a worker must know to do it. Work that nobody wants any
+/// more is dropped here.
+async fn claim(
+    catalog: &Catalog,
+    worker: &str,
+    kinds: &[Kind],
+    max: i64,
+) -> Result<Vec<wire::Work>, Failure> {
+    let mut transaction = catalog.pool.begin().await?;
+    let claimed = schedule::claim_due(&mut transaction, worker, kinds, max, catalog.lease_duration).await?;
+    let mut found = Vec::with_capacity(claimed.len());
+    for piece in claimed {
+        metrics::claimed(piece.kind);
+        let rules = kinds::of_worker(piece.kind)?;
+        match rules.task(catalog, &mut transaction, &piece).await? {
+            Some(task) => found.push(wire::Work {
+                lease: Some(piece.lease.into()),
+                lease_duration: prost_types::Duration::try_from(catalog.lease_duration).ok(),
+                traceparent: piece.traceparent,
+                task: Some(task),
+            }),
+            None => schedule::remove(&mut transaction, piece.lease.work_id).await?,
         }
-        for left_out in chunk.left_out {
-            let field = format!("left_out[{}]", snapshot.left_out.len());
-            let left_out: LeftOut = convert::left_out(&field, left_out).map_err(Failure::from)?;
-            snapshot.left_out.push(left_out);
-        }
     }
-    snapshot
-        .images
-        .sort_by(|a, b| (&a.product, a.image_type).cmp(&(&b.product, b.image_type)));
-    let twice = snapshot
-        .images
-        .windows(2)
-        .find(|pair| (&pair[0].product, pair[0].image_type) == (&pair[1].product, pair[1].image_type));
-    if let Some([image, _]) = twice {
-        let problem = format!("{} {} comes twice", image.image_type, image.product);
-        return Err(Failure::from(Error::invalid("images", problem)).into());
-    }
-    Ok(Submission {
-        lease: header.lease.into(),
-        documents: header.documents,
-        snapshot,
-    })
+    transaction.commit().await?;
+    Ok(found)
 }
 
-async fn finish_poll(catalog: &Catalog, request: FinishPollRequest) -> Result<(), Failure> {
-    let lease = Lease::from(request.lease);
-    let documents = snapshot::document_columns(&request.documents)?;
+async fn finish(catalog: &Catalog, request: FinishRequest) -> Result<FinishResponse, Failure> {
+    let outcome = request
+        .outcome
+        .ok_or_else(|| Error::invalid("outcome", "is required"))?;
     let mut writer = Writer::begin(&catalog.pool).await?;
-    let guard = fence_kind(writer.connection(), lease, Kind::Poll).await?;
-    let remote_id = guard.subject.remote()?;
-    let remote = snapshot::remote_by_id(&mut writer, remote_id).await?;
-    let settings = settings::load(writer.connection()).await?;
-    if !documents.is_empty() {
-        remotes::set_documents(writer.connection(), remote_id, &documents).await?;
-    }
-    if remotes::index_check_due(writer.connection(), remote_id, tasks::INDEX_CHECK_INTERVAL).await? {
-        remotes::index_checked(writer.connection(), remote_id).await?;
-    }
-    let plan = catalog_wire::Plan::default();
-    snapshot::poll_succeeded(&mut writer, &guard, &remote, &settings, plan).await?;
-    change::commit(writer).await
-}
-
-async fn finish_transfer(catalog: &Catalog, request: FinishTransferRequest) -> Result<i64, Failure> {
-    let lease = Lease::from(request.lease);
-    let facts = combinations("combinations", &request.combinations)?;
-    convert::size_bytes("size_bytes", request.size_bytes)?;
-    let mut writer = Writer::begin(&catalog.pool).await?;
-    let guard = fence_kind(writer.connection(), lease, Kind::Transfer).await?;
-    let sha256 = guard.subject.blob()?;
-    let activated = record_blob(&mut writer, lease, &sha256, request.size_bytes, &facts).await?;
+    let guard = fence(writer.connection(), request.lease.into()).await?;
+    let rules = kinds::of_worker(guard.kind)?;
+    let response = rules.finish(catalog, &mut writer, &guard, outcome).await?;
     change::commit(writer).await?;
-    tracing::info!(blob.sha256 = %sha256, size_bytes = request.size_bytes, activated, "blob stored");
-    Ok(activated)
-}
-
-async fn finish_verify(catalog: &Catalog, request: FinishVerifyRequest) -> Result<i64, Failure> {
-    let lease = Lease::from(request.lease);
-    let facts = combinations("combination", request.combination.as_slice())?;
-    let mut writer = Writer::begin(&catalog.pool).await?;
-    fence_kind(writer.connection(), lease, Kind::Verify).await?;
-    blobs::record_combinations(writer.connection(), &facts).await?;
-    schedule::remove(writer.connection(), lease.work_id).await?;
-    let roots: Vec<Digest> = facts.iter().map(|fact| fact.root).collect();
-    let activated = activation::reconcile(&mut writer, &roots).await?;
-    change::commit(writer).await?;
-    Ok(activated)
+    Ok(response)
 }
 
 async fn fail(catalog: &Catalog, request: FailRequest) -> Result<(), Failure> {
-    let lease = Lease::from(request.lease);
-    let error = request.error.as_str();
     let retry_after = request
         .retry_after
         .and_then(|after| Duration::try_from(after).ok())
         .unwrap_or_default();
     let mut writer = Writer::begin(&catalog.pool).await?;
-    let guard = fence(writer.connection(), lease).await?;
+    let guard = fence(writer.connection(), request.lease.into()).await?;
+    let rules = kinds::of_worker(guard.kind)?;
     let failures = guard.failed_attempts.saturating_add(1);
-    let delay = catalog.retry.delay(failures, retry_after, rand::random());
+    let failure = WorkFailure {
+        error: &request.error,
+        failures,
+        retry_after: catalog.retry.delay(failures, retry_after, rand::random()),
+    };
     metrics::failed(guard.kind);
-    match (guard.kind, &guard.subject) {
-        (Kind::Poll, Subject::PlanRun(id)) => {
-            sync_runs::finish_plan(writer.connection(), id, Err(error.to_owned())).await?;
-            schedule::remove(writer.connection(), lease.work_id).await?;
-        }
-        (Kind::Poll, subject) => {
-            let remote_id = subject.remote()?;
-            snapshot::poll_failed(&mut writer, &guard, remote_id, error, delay).await?;
-        }
-        (Kind::Transfer | Kind::Verify, subject) if failures >= catalog.retry.transfer_attempts => {
-            schedule::fail(writer.connection(), &guard, error, None).await?;
-            give_up(&mut writer, subject, error).await?;
-        }
-        _ => schedule::fail(writer.connection(), &guard, error, Some(delay)).await?,
-    }
+    rules.fail(catalog, &mut writer, &guard, &failure).await?;
     change::commit(writer).await?;
     tracing::warn!(
         work.kind = guard.kind.label(),
         work.subject = guard.subject.to_column(),
         failures,
-        error,
+        error = failure.error,
         "work failed"
     );
     Ok(())
-}
-
-/// The versions that wait for this work cannot be had, until somebody asks for it to be tried again.
-async fn give_up(writer: &mut Writer, subject: &Subject, error: &str) -> Result<(), Failure> {
-    let blobs = match subject {
-        Subject::BlobPair { root, .. } => vec![*root],
-        subject => vec![subject.blob()?],
-    };
-    let waiting = versions::waiting_for(writer.connection(), &blobs).await?;
-    let ids: Vec<i64> = waiting.iter().map(|version| version.id).collect();
-    versions::set_status(writer.connection(), &ids, Status::Error, error).await?;
-    for version in &waiting {
-        writer.version(version.id, ChangeOperation::Updated);
-        writer.image(&version.image_id, ChangeOperation::Updated);
-    }
-    let others: Vec<Digest> = waiting
-        .iter()
-        .flat_map(|version| &version.files)
-        .map(|(sha256, ..)| *sha256)
-        .filter(|sha256| !blobs.contains(sha256))
-        .collect();
-    transfers::remove_unwanted_transfers(writer.connection(), &others).await
 }

@@ -34,6 +34,24 @@ fn codes(kinds: &[Kind]) -> Vec<i16> {
     kinds.iter().map(|kind| kind.code()).collect()
 }
 
+/// Makes recurring work due that was never there before: that of a kind which this version brought.
+pub(crate) async fn ensure_recurring(connection: &mut PgConnection) -> Result<(), Failure> {
+    let kinds: Vec<Kind> = Kind::recurring().collect();
+    let added = sqlx::query!(
+        "INSERT INTO work (kind, subject, due_at) SELECT kind, $2, now() FROM unnest($1::smallint[]) AS new (kind)
+         ON CONFLICT (kind, subject) DO NOTHING",
+        &codes(&kinds),
+        Subject::Store.to_column(),
+    )
+    .execute(&mut *connection)
+    .await?;
+    if added.rows_affected() > 0 {
+        announce(connection, &kinds).await
+    } else {
+        Ok(())
+    }
+}
+
 /// Claims work that is due, oldest first: puts it off to the end of the lease. What a crashed worker had is
 /// due when its lease ends.
 pub(crate) async fn claim_due(

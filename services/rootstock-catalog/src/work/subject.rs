@@ -5,6 +5,21 @@ use rootstock_model::Digest;
 use super::Kind;
 use crate::failure::Failure;
 
+/// What the pieces of work of a kind are about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SubjectType {
+    /// A remote each, or a sync run that only makes a plan.
+    RemoteOrPlanRun,
+    /// A blob each.
+    Blob,
+    /// The two blobs of a split image each.
+    BlobPair,
+    /// A webhook each.
+    Webhook,
+    /// Everything there is: one piece of work, which comes round for as long as the catalog exists.
+    Store,
+}
+
 /// What a piece of work is about. With its kind it names the piece of work.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Subject {
@@ -41,17 +56,15 @@ impl Subject {
 
     /// The subject of work of this kind, from its column.
     pub(crate) fn from_column(kind: Kind, column: &str) -> Result<Self, Failure> {
-        let subject = match kind {
-            Kind::Poll => Some(match column.parse() {
+        let subject = match kind.subject_type() {
+            SubjectType::RemoteOrPlanRun => Some(match column.parse() {
                 Ok(id) => Self::Remote(id),
                 Err(_) => Self::PlanRun(column.to_owned()),
             }),
-            Kind::Transfer | Kind::Upload => column.parse().ok().map(Self::Blob),
-            Kind::Verify => blob_pair(column),
-            Kind::Deliver => column.parse().ok().map(Self::Webhook),
-            Kind::Sweep | Kind::AutoUpdate | Kind::Expire | Kind::Collect => {
-                (column == "store").then_some(Self::Store)
-            }
+            SubjectType::Blob => column.parse().ok().map(Self::Blob),
+            SubjectType::BlobPair => blob_pair(column),
+            SubjectType::Webhook => column.parse().ok().map(Self::Webhook),
+            SubjectType::Store => (column == "store").then_some(Self::Store),
         };
         subject.ok_or_else(|| Failure::Corrupt(format!("{} of {column:?}", kind.label())))
     }

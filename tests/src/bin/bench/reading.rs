@@ -24,7 +24,7 @@ use rootstock_proto::{
         image_service_client::ImageServiceClient,
     },
     convert::digest_bytes,
-    sync::v1::{Combination, FinishTransferRequest, WorkKind},
+    sync::v1::{Combination, TransferOutcome, WorkKind, finish_request::Outcome},
 };
 use rootstock_tests::{
     catalog::{TestCatalog, transfer_task},
@@ -398,8 +398,7 @@ async fn activate(address: SocketAddr, images: u64) -> anyhow::Result<Vec<Durati
         let task = transfer_task(&work)?;
         let metadata = task.metadata_sha256.first().context("the metadata is stored")?;
         let fingerprint = Digest::of(format!("{name} {serial}").as_bytes());
-        let request = FinishTransferRequest {
-            lease: work.lease,
+        let outcome = TransferOutcome {
             size_bytes: task.sources.first().context("a source")?.size_bytes,
             combinations: vec![Combination {
                 metadata_sha256: metadata.clone(),
@@ -407,9 +406,8 @@ async fn activate(address: SocketAddr, images: u64) -> anyhow::Result<Vec<Durati
                 fingerprint: digest_bytes(&fingerprint),
             }],
         };
-        let mut work = catalog.work();
         let start = Instant::now();
-        let finished = work.finish_transfer(request).await?.into_inner();
+        let finished = catalog.finish(work.lease, Outcome::Transfer(outcome)).await?;
         times.push(start.elapsed());
         ensure!(
             finished.activated_versions == 1,

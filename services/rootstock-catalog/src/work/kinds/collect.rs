@@ -10,13 +10,14 @@ use std::time::Duration;
 
 use rootstock_model::Digest;
 use rootstock_proto::{
-    Error, convert,
-    convert::digest_bytes,
+    Error,
+    convert::{self, digest_bytes},
     sync::v1::{
-        ConfirmRemovalsRequest, FinishCollectRequest, ReportObjectsRequest, TakeRemovalsRequest,
-        TakeRemovalsResponse,
+        CollectTask, ConfirmRemovalsRequest, FinishResponse, TakeRemovalsRequest, TakeRemovalsResponse,
+        finish_request::Outcome, work::Task,
     },
 };
+use sqlx::PgConnection;
 
 use crate::{
     Catalog,
@@ -27,7 +28,12 @@ use crate::{
         removals::{self, Candidates},
         settings,
     },
-    work::{Kind, Lease, Subject, lease::fence_kind, schedule},
+    work::{
+        Kind, Lease, LeaseGuard,
+        lease::fence_kind,
+        rules::{WorkerKind, unfit_outcome},
+        schedule::{self, Claimed},
+    },
 };
 
 /// Time between two rounds. The blobs of a version that just ran out of its grace cost nothing worse
@@ -42,7 +48,40 @@ const MAX_TOLD: usize = 1000;
 /// Before the first blob: no blob has this digest, and an empty one says that there are no more.
 const BEGINNING: [u8; 32] = [0; 32];
 
-pub(super) async fn take(
+/// The kind.
+pub(crate) struct Collect;
+
+#[tonic::async_trait]
+impl WorkerKind for Collect {
+    async fn task(
+        &self,
+        _catalog: &Catalog,
+        _connection: &mut PgConnection,
+        _claimed: &Claimed,
+    ) -> Result<Option<Task>, Failure> {
+        Ok(Some(Task::Collect(CollectTask {})))
+    }
+
+    async fn finish(
+        &self,
+        _catalog: &Catalog,
+        writer: &mut Writer,
+        guard: &LeaseGuard,
+        outcome: Outcome,
+    ) -> Result<FinishResponse, Failure> {
+        let Outcome::Collect(_) = outcome else {
+            return Err(unfit_outcome(guard.kind));
+        };
+        removals::settle(writer.connection()).await?;
+        let next_due = removals::next_due(writer.connection()).await?;
+        let delay = next_due.map_or(INTERVAL, |due| due.min(INTERVAL));
+        schedule::again_after(writer.connection(), guard, delay).await?;
+        Ok(FinishResponse::default())
+    }
+}
+
+/// Hands out blobs to be deleted from the store.
+pub(crate) async fn take(
     catalog: &Catalog,
     request: TakeRemovalsRequest,
 ) -> Result<TakeRemovalsResponse, Failure> {
@@ -78,7 +117,8 @@ pub(super) async fn take(
     })
 }
 
-pub(super) async fn confirm(catalog: &Catalog, request: ConfirmRemovalsRequest) -> Result<(), Failure> {
+/// Records that blobs are gone from the store.
+pub(crate) async fn confirm(catalog: &Catalog, request: ConfirmRemovalsRequest) -> Result<(), Failure> {
     let lease = Lease::from(request.lease);
     bounded("sha256", request.sha256.len())?;
     let removed = request
@@ -95,49 +135,8 @@ pub(super) async fn confirm(catalog: &Catalog, request: ConfirmRemovalsRequest) 
     Ok(())
 }
 
-pub(super) async fn finish(catalog: &Catalog, request: FinishCollectRequest) -> Result<(), Failure> {
-    let lease = Lease::from(request.lease);
-    let mut writer = Writer::begin(&catalog.pool).await?;
-    let guard = fence_kind(writer.connection(), lease, Kind::Collect).await?;
-    removals::settle(writer.connection()).await?;
-    let next_due = removals::next_due(writer.connection()).await?;
-    let delay = next_due.map_or(INTERVAL, |due| due.min(INTERVAL));
-    schedule::again_after(writer.connection(), &guard, delay).await?;
-    change::commit(writer).await
-}
-
-/// Has objects removed that no blob, transfer or upload knows: what a worker left that died before it
-/// could say that it had stored them. Answers how many.
-pub(super) async fn report_objects(catalog: &Catalog, request: ReportObjectsRequest) -> Result<i64, Failure> {
-    let lease = Lease::from(request.lease);
-    bounded("objects", request.objects.len())?;
-    let objects = request.objects.iter().enumerate().map(|(index, object)| {
-        let sha256 = convert::digest(&format!("objects[{index}].sha256"), &object.sha256)?;
-        Ok((sha256, object.size_bytes))
-    });
-    let objects: Vec<(Digest, i64)> = objects.collect::<Result<_, Error>>()?;
-    let mut connection = catalog.pool.acquire().await?;
-    fence_kind(&mut connection, lease, Kind::Sweep).await?;
-    let strangers = removals::strangers(&mut connection, &objects).await?;
-    drop(connection);
-    if strangers.is_empty() {
-        return Ok(0);
-    }
-    let mut writer = Writer::begin(&catalog.pool).await?;
-    fence_kind(writer.connection(), lease, Kind::Sweep).await?;
-    // Again, now that nothing can come to want them.
-    let strangers = removals::strangers(writer.connection(), &strangers).await?;
-    removals::add(writer.connection(), &strangers).await?;
-    schedule::wake(writer.connection(), Kind::Collect, &Subject::Store, "").await?;
-    change::commit(writer).await?;
-    tracing::info!(
-        objects = strangers.len(),
-        "found objects that nothing knows; they will be removed"
-    );
-    Ok(i64::try_from(strangers.len()).unwrap_or(i64::MAX))
-}
-
-fn bounded(field: &str, found: usize) -> Result<(), Error> {
+/// Refuses a list that is too long for one message.
+pub(super) fn bounded(field: &str, found: usize) -> Result<(), Error> {
     if found > MAX_TOLD {
         return Err(Error::invalid(
             field,

@@ -11,30 +11,71 @@ use rootstock_blobs::Upload;
 use rootstock_ingest::{Ingest, LeaseGuard, Stored};
 use rootstock_proto::{
     convert,
-    sync::v1::{Combination, FinishTransferRequest, TransferTask},
+    sync::v1::{Combination, TransferOutcome, TransferTask, WorkKind, finish_request::Outcome, work::Task},
 };
-use tracing::Span;
+use tracing::{Span, field};
 
 use self::source::{Source, SourceError};
-use crate::{work::WorkError, worker::Worker};
+use crate::{
+    config::SyncConfig,
+    job::{Done, Job, JobContext, JobError, digest_hex},
+    worker::Worker,
+};
 
-/// Fetches the blob from the first source that has it, and reports it as stored.
-pub(crate) async fn transfer(
-    worker: &Worker,
-    lease: &LeaseGuard,
-    task: TransferTask,
-) -> Result<&'static str, WorkError> {
-    let transfer = Transfer::new(worker, lease, &task)?;
-    if let Some(size_bytes) = transfer.stored_already(&task).await? {
-        transfer.finish(size_bytes, Vec::new()).await?;
-        return Ok("present");
+/// The kind.
+pub(crate) struct TransferJob;
+
+impl Job for TransferJob {
+    const KIND: WorkKind = WorkKind::Transfer;
+    const LABEL: &'static str = "transfer";
+    const STOPS_ITSELF: bool = true;
+
+    type Task = TransferTask;
+
+    fn task(task: Task) -> Option<TransferTask> {
+        match task {
+            Task::Transfer(task) => Some(task),
+            _ => None,
+        }
     }
-    let upload = transfer.ingest.resume(&task.journal).await?;
-    let stored = transfer.fetch(upload, &task).await?;
-    transfer
-        .finish(stored.finished.size_bytes, stored.combinations())
-        .await?;
-    Ok("stored")
+
+    fn slots(config: &SyncConfig) -> usize {
+        config.concurrent_transfers
+    }
+
+    fn span(work_id: i64, task: &TransferTask) -> Span {
+        tracing::info_span!(
+            "transfer",
+            work.id = work_id,
+            remote.name = field::Empty,
+            blob.sha256 = digest_hex(&task.sha256),
+            size_bytes = field::Empty
+        )
+    }
+
+    /// Fetches the blob from the first source that has it.
+    async fn run(JobContext { worker, held }: JobContext<'_>, task: TransferTask) -> Result<Done, JobError> {
+        let transfer = Transfer::new(worker, held, &task)?;
+        if let Some(size_bytes) = transfer.stored_already(&task).await? {
+            return Ok(stored("present", size_bytes, Vec::new()));
+        }
+        let upload = transfer.ingest.resume(&task.journal).await?;
+        let brought = transfer.fetch(upload, &task).await?;
+        Ok(stored(
+            "stored",
+            brought.finished.size_bytes,
+            brought.combinations(),
+        ))
+    }
+}
+
+fn stored(label: &'static str, size_bytes: u64, combinations: Vec<Combination>) -> Done {
+    tracing::info!(size_bytes, "blob stored");
+    let outcome = TransferOutcome {
+        size_bytes: i64::try_from(size_bytes).unwrap_or(i64::MAX),
+        combinations,
+    };
+    Done::with(label, Outcome::Transfer(outcome))
 }
 
 /// What the parts of one transfer have in common.
@@ -44,9 +85,9 @@ struct Transfer<'a> {
 }
 
 impl<'a> Transfer<'a> {
-    fn new(worker: &'a Worker, lease: &'a LeaseGuard, task: &TransferTask) -> Result<Self, WorkError> {
+    fn new(worker: &'a Worker, lease: &'a LeaseGuard, task: &TransferTask) -> Result<Self, JobError> {
         let of_wire = |field: &str, bytes: &[u8]| {
-            convert::digest(field, bytes).map_err(|error| WorkError::failed(error.to_string()))
+            convert::digest(field, bytes).map_err(|error| JobError::failed(error.to_string()))
         };
         let metadata = task
             .metadata_sha256
@@ -67,7 +108,7 @@ impl<'a> Transfer<'a> {
 
     /// The size of the blob if it is in the store: another transfer was faster, or a worker ended
     /// between storing it and saying so. What is visible there was verified.
-    async fn stored_already(&self, task: &TransferTask) -> Result<Option<u64>, WorkError> {
+    async fn stored_already(&self, task: &TransferTask) -> Result<Option<u64>, JobError> {
         let Some(info) = self.worker.blobs.head(&self.ingest.digest).await? else {
             return Ok(None);
         };
@@ -86,7 +127,7 @@ impl<'a> Transfer<'a> {
     }
 
     /// Tries the sources in order. When all fail, what came is kept for the next attempt.
-    async fn fetch(&self, mut upload: Option<Upload>, task: &TransferTask) -> Result<Stored, WorkError> {
+    async fn fetch(&self, mut upload: Option<Upload>, task: &TransferTask) -> Result<Stored, JobError> {
         let mut failures = Vec::new();
         for source in &task.sources {
             let fetched = match Source::new(self, source) {
@@ -107,7 +148,7 @@ impl<'a> Transfer<'a> {
             self.ingest.suspend(upload).await?;
         }
         if failures.is_empty() {
-            return Err(WorkError::failed("no remote offers this file any more"));
+            return Err(JobError::failed("no remote offers this file any more"));
         }
         let messages: Vec<_> = failures
             .iter()
@@ -116,7 +157,7 @@ impl<'a> Transfer<'a> {
         // As long as one of them did not ask for patience, it is worth trying as usual.
         let waits: Option<Vec<_>> = failures.iter().map(|(_, error)| error.retry_after()).collect();
         let retry_after = waits.and_then(|waits| waits.into_iter().min());
-        Err(WorkError::Failed {
+        Err(JobError::Failed {
             message: messages.join("; "),
             retry_after,
         })
@@ -140,21 +181,5 @@ impl<'a> Transfer<'a> {
             source::Fetched::Stored(stored) => Ok(stored),
             source::Fetched::MixtureWrong(error) => Err(SourceError::Source(error)),
         }
-    }
-
-    async fn finish(&self, size_bytes: u64, combinations: Vec<Combination>) -> Result<(), WorkError> {
-        let request = FinishTransferRequest {
-            lease: Some(self.ingest.lease.lease()),
-            size_bytes: i64::try_from(size_bytes).unwrap_or(i64::MAX),
-            combinations,
-        };
-        self.ingest.lease.reporting();
-        let answer = self.worker.catalog.finish_transfer(request).await?;
-        tracing::info!(
-            size_bytes,
-            activated_versions = answer.activated_versions,
-            "blob stored"
-        );
-        Ok(())
     }
 }

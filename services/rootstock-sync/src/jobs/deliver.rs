@@ -14,14 +14,19 @@ use rootstock_ingest::LeaseGuard;
 use rootstock_proto::{
     Error,
     catalog::v1::{WatchRequest, WatchResponse, Webhook},
-    sync::v1::{DeliverTask, SaveDeliveryRequest},
+    sync::v1::{DeliverTask, SaveDeliveryRequest, WorkKind, work::Task},
 };
 use rootstock_runtime::retry::Backoff;
 use tokio::time::{Instant, sleep_until, timeout};
 use tonic::{Code, Status, Streaming};
+use tracing::Span;
 
 use self::{event::Event, receiver::Receiver};
-use crate::{work::WorkError, worker::Worker};
+use crate::{
+    config::SyncConfig,
+    job::{Done, Job, JobContext, JobError},
+    worker::Worker,
+};
 
 /// The least time between two words on what the receiver took: what a crash may repeat.
 const SAVE_DELIVERED: Duration = Duration::from_secs(1);
@@ -29,31 +34,56 @@ const SAVE_DELIVERED: Duration = Duration::from_secs(1);
 const SAVE_PASSED: Duration = Duration::from_secs(60);
 /// A watch that says nothing for so long, not even that it lives, is gone.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(45);
+/// Webhooks delivered to at a time: each costs a stream of changes, and mostly waits.
+const CONCURRENT_WEBHOOKS: usize = 100;
 
-/// Delivers until the shutdown, the loss of the lease, or a failure.
-pub(crate) async fn deliver(
-    worker: &Worker,
-    held: &LeaseGuard,
-    task: DeliverTask,
-) -> Result<&'static str, WorkError> {
-    let webhook = task.webhook.unwrap_or_default();
-    let receiver = Receiver::new(&webhook).map_err(WorkError::failed)?;
-    let mut delivery = Delivery {
-        worker,
-        held,
-        receiver,
-        webhook,
-        position: task.delivered_revision,
-        saved: task.delivered_revision,
-        saved_at: Instant::now(),
-        took_one: false,
-    };
-    let outcome = delivery.run(task.ping).await;
-    // Whatever ended it: what the receiver has it need not be sent again.
-    let told = delivery.save(false).await;
-    match (outcome, told) {
-        (Err(error), _) => Err(error),
-        (Ok(never), _) => match never {},
+/// The kind.
+pub(crate) struct Deliver;
+
+impl Job for Deliver {
+    const KIND: WorkKind = WorkKind::Deliver;
+    const LABEL: &'static str = "deliver";
+    const STOPS_ITSELF: bool = true;
+
+    type Task = DeliverTask;
+
+    fn task(task: Task) -> Option<DeliverTask> {
+        match task {
+            Task::Deliver(task) => Some(task),
+            _ => None,
+        }
+    }
+
+    fn slots(_config: &SyncConfig) -> usize {
+        CONCURRENT_WEBHOOKS
+    }
+
+    fn span(work_id: i64, task: &DeliverTask) -> Span {
+        let webhook = task.webhook.as_ref().map_or("", |webhook| webhook.name.as_str());
+        tracing::info_span!("deliver", work.id = work_id, webhook.name = webhook)
+    }
+
+    /// Delivers until the shutdown, the loss of the lease, or a failure.
+    async fn run(JobContext { worker, held }: JobContext<'_>, task: DeliverTask) -> Result<Done, JobError> {
+        let webhook = task.webhook.unwrap_or_default();
+        let receiver = Receiver::new(&webhook).map_err(JobError::failed)?;
+        let mut delivery = Delivery {
+            worker,
+            held,
+            receiver,
+            webhook,
+            position: task.delivered_revision,
+            saved: task.delivered_revision,
+            saved_at: Instant::now(),
+            took_one: false,
+        };
+        let outcome = delivery.run(task.ping).await;
+        // Whatever ended it: what the receiver has it need not be sent again.
+        let saved = delivery.save(false).await;
+        match (outcome, saved) {
+            (Err(error), _) => Err(error),
+            (Ok(never), _) => match never {},
+        }
     }
 }
 
@@ -72,7 +102,7 @@ struct Delivery<'a> {
 }
 
 impl Delivery<'_> {
-    async fn run(&mut self, ping: bool) -> Result<std::convert::Infallible, WorkError> {
+    async fn run(&mut self, ping: bool) -> Result<std::convert::Infallible, JobError> {
         if ping {
             self.post(&Event::ping(&self.webhook.name)).await?;
             self.save(true).await?;
@@ -106,7 +136,7 @@ impl Delivery<'_> {
                 .await
                 .is_none()
             {
-                return Err(WorkError::Stopped);
+                return Err(JobError::Stopped);
             }
         }
     }
@@ -122,11 +152,11 @@ impl Delivery<'_> {
     }
 
     /// Posts what a watch brings, until it ends.
-    async fn follow(&mut self, mut changes: Streaming<WatchResponse>) -> Result<Status, WorkError> {
+    async fn follow(&mut self, mut changes: Streaming<WatchResponse>) -> Result<Status, JobError> {
         loop {
             let response = tokio::select! {
                 biased;
-                () = self.worker.shutdown.triggered() => return Err(WorkError::Stopped),
+                () = self.worker.shutdown.triggered() => return Err(JobError::Stopped),
                 () = sleep_until(self.save_due()), if self.is_dirty() => {
                     self.save(false).await?;
                     continue;
@@ -141,9 +171,9 @@ impl Delivery<'_> {
             };
             for change in &response.changes {
                 if self.worker.shutdown.is_triggered() {
-                    return Err(WorkError::Stopped);
+                    return Err(JobError::Stopped);
                 }
-                if let Some(event) = Event::of(&self.webhook.name, change).map_err(WorkError::failed)? {
+                if let Some(event) = Event::of(&self.webhook.name, change).map_err(JobError::failed)? {
                     self.post(&event).await?;
                 }
                 self.position = self.position.max(change.revision);
@@ -155,11 +185,11 @@ impl Delivery<'_> {
         }
     }
 
-    async fn post(&mut self, event: &Event) -> Result<(), WorkError> {
+    async fn post(&mut self, event: &Event) -> Result<(), JobError> {
         self.receiver
             .post(event)
             .await
-            .map_err(|refused| WorkError::Failed {
+            .map_err(|refused| JobError::Failed {
                 message: refused.message,
                 retry_after: refused.retry_after,
             })?;
@@ -181,7 +211,7 @@ impl Delivery<'_> {
     }
 
     /// Tells the catalog how far delivery is.
-    async fn save(&mut self, pinged: bool) -> Result<(), WorkError> {
+    async fn save(&mut self, pinged: bool) -> Result<(), JobError> {
         if !self.is_dirty() && !pinged {
             return Ok(());
         }

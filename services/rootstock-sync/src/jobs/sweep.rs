@@ -8,24 +8,54 @@ use rootstock_blobs::OpenUpload;
 use rootstock_ingest::LeaseGuard;
 use rootstock_proto::{
     convert::digest_bytes,
-    sync::v1::{StoredObject, SweepTask},
+    sync::v1::{StoredObject, SweepOutcome, SweepTask, WorkKind, finish_request::Outcome, work::Task},
 };
+use tracing::Span;
 
-use crate::{work::WorkError, worker::Worker};
+use crate::{
+    config::SyncConfig,
+    job::{Done, Job, JobContext, JobError},
+    worker::Worker,
+};
 
 /// Objects told of in one message.
 const TOLD_AT_ONCE: usize = 1000;
 
+/// The kind.
+pub(crate) struct Sweep;
+
+impl Job for Sweep {
+    const KIND: WorkKind = WorkKind::Sweep;
+    const LABEL: &'static str = "sweep";
+
+    type Task = SweepTask;
+
+    fn task(task: Task) -> Option<SweepTask> {
+        match task {
+            Task::Sweep(task) => Some(task),
+            _ => None,
+        }
+    }
+
+    fn slots(_config: &SyncConfig) -> usize {
+        1
+    }
+
+    fn span(work_id: i64, _task: &SweepTask) -> Span {
+        tracing::info_span!("sweep", work.id = work_id)
+    }
+
+    async fn run(JobContext { worker, held }: JobContext<'_>, task: SweepTask) -> Result<Done, JobError> {
+        sweep(worker, held, task).await
+    }
+}
+
 /// Aborts every upload that is old enough and that no transfer will go on with.
 ///
 /// An upload that cannot be aborted costs the others nothing: the next sweep finds it again.
-pub(crate) async fn sweep(
-    worker: &Worker,
-    held: &LeaseGuard,
-    task: SweepTask,
-) -> Result<&'static str, WorkError> {
+async fn sweep(worker: &Worker, held: &LeaseGuard, task: SweepTask) -> Result<Done, JobError> {
     let Some(min_age) = task.min_age.and_then(|age| Duration::try_from(age).ok()) else {
-        return Err(WorkError::failed(
+        return Err(JobError::failed(
             "the sweep's min_age is missing or is no duration",
         ));
     };
@@ -46,13 +76,14 @@ pub(crate) async fn sweep(
     if let Some(min_age) = task.min_object_age.and_then(|age| Duration::try_from(age).ok()) {
         report_objects(worker, held, min_age).await?;
     }
-    held.reporting();
-    worker.catalog.finish_sweep(held.lease(), removed).await?;
-    Ok("swept")
+    let outcome = SweepOutcome {
+        removed_uploads: removed,
+    };
+    Ok(Done::with("swept", Outcome::Sweep(outcome)))
 }
 
 /// Shows the catalog every object that is old enough, a batch at a time.
-async fn report_objects(worker: &Worker, held: &LeaseGuard, min_age: Duration) -> Result<(), WorkError> {
+async fn report_objects(worker: &Worker, held: &LeaseGuard, min_age: Duration) -> Result<(), JobError> {
     let old = worker
         .blobs
         .list()

@@ -13,7 +13,7 @@ use rootstock_remote::{
 use url::Url;
 
 use super::Transfer;
-use crate::{remote, work::WorkError};
+use crate::{job::JobError, remote};
 
 /// A place where the blob can be had.
 pub(super) struct Source<'a> {
@@ -37,11 +37,11 @@ pub(super) enum SourceError {
     /// It is the source's fault: another may do better.
     Source(FetchError),
     /// It is not.
-    Work(WorkError),
+    Work(JobError),
 }
 
-impl From<WorkError> for SourceError {
-    fn from(error: WorkError) -> Self {
+impl From<JobError> for SourceError {
+    fn from(error: JobError) -> Self {
         Self::Work(error)
     }
 }
@@ -86,15 +86,15 @@ impl<'a> Source<'a> {
         match self.transfer.ingest.receive(upload, pieces, |_saved| {}).await {
             Ok(stored) => Ok(Fetched::Stored(stored)),
             Err(Stopped::Shutdown(partial)) => {
-                partial.suspend().await.map_err(WorkError::from)?;
-                Err(WorkError::Stopped.into())
+                partial.suspend().await.map_err(JobError::from)?;
+                Err(JobError::Stopped.into())
             }
             Err(Stopped::BySource(partial, error)) => {
-                *kept = Some(partial.into_upload().await.map_err(WorkError::from)?);
+                *kept = Some(partial.into_upload().await.map_err(JobError::from)?);
                 Err(SourceError::Source(error))
             }
             Err(Stopped::ByStore(error)) => self.judge(error, mixed),
-            Err(Stopped::LeaseLost(loss)) => Err(WorkError::from(loss).into()),
+            Err(Stopped::LeaseLost(loss)) => Err(JobError::from(loss).into()),
         }
     }
 
@@ -135,7 +135,7 @@ impl<'a> Source<'a> {
                     .ingest
                     .begin(self.size_bytes())
                     .await
-                    .map_err(WorkError::from)?
+                    .map_err(JobError::from)?
             }
         };
         upload.set_validator(serde_json::to_string(&answer.validators).ok());
@@ -176,7 +176,7 @@ impl<'a> Source<'a> {
     /// Whose fault it is that the store did not take the blob.
     fn judge(&self, error: BlobError, mixed: bool) -> Result<Fetched, SourceError> {
         let (BlobError::Mismatch { .. } | BlobError::SizeMismatch { .. }) = error else {
-            return Err(WorkError::from(error).into());
+            return Err(JobError::from(error).into());
         };
         let wrong = FetchError::new(Target::Artifact, &self.url, Problem::Mismatch(error.to_string()));
         match mixed {

@@ -4,12 +4,12 @@
 //! bytes may have to be fetched. The version is queued like any other: it turns active when its bytes are
 //! here, and displaces the old one then.
 
+use std::time::Duration;
+
 use rootstock_model::{plan, serial};
-use rootstock_proto::{
-    catalog::v1::{ChangeOperation, Status as WireStatus},
-    sync::v1::{AutoUpdateRequest, AutoUpdateResponse, FinishAutoUpdateRequest},
-};
+use rootstock_proto::catalog::v1::{ChangeOperation, Status as WireStatus};
 use rootstock_runtime::propagate::current_traceparent;
+use sqlx::PgConnection;
 
 use crate::{
     Catalog,
@@ -20,20 +20,44 @@ use crate::{
         versions::{self, VersionRow},
     },
     services::image::add,
-    work::{Kind, Lease, lease::fence_kind, schedule},
+    work::{Kind, Lease, lease::fence_kind, rules::CatalogKind},
 };
 
 /// Images looked at in one transaction.
 const BATCH: i64 = 50;
 
-pub(super) async fn auto_update(
-    catalog: &Catalog,
-    request: AutoUpdateRequest,
-) -> Result<AutoUpdateResponse, Failure> {
-    let lease = Lease::from(request.lease);
+/// The kind.
+pub(crate) struct AutoUpdate;
+
+#[tonic::async_trait]
+impl CatalogKind for AutoUpdate {
+    async fn round(&self, catalog: &Catalog, lease: Lease) -> Result<(), Failure> {
+        let mut after = Some(String::new());
+        let mut taken_versions = 0;
+        while let Some(last) = after {
+            let taken;
+            (taken, after) = batch(catalog, lease, &last).await?;
+            taken_versions += taken;
+        }
+        tracing::info!(taken_versions, "looked for newer versions");
+        Ok(())
+    }
+
+    async fn next_round(
+        &self,
+        _catalog: &Catalog,
+        connection: &mut PgConnection,
+    ) -> Result<Duration, Failure> {
+        Ok(settings::load(connection).await?.auto_update_interval)
+    }
+}
+
+/// Looks at the images after this one. Returns how many versions were taken, and the last image when there
+/// may be more.
+async fn batch(catalog: &Catalog, lease: Lease, after: &str) -> Result<(i64, Option<String>), Failure> {
     let mut writer = Writer::begin(&catalog.pool).await?;
     fence_kind(writer.connection(), lease, Kind::AutoUpdate).await?;
-    let images = followers::page(writer.connection(), &request.after, BATCH).await?;
+    let images = followers::page(writer.connection(), after, BATCH).await?;
     let mut taken_versions = 0;
     for image in &images {
         let taken = match &image.origin_id {
@@ -43,16 +67,9 @@ pub(super) async fn auto_update(
         taken_versions += i64::from(taken);
     }
     change::commit(writer).await?;
-    let full = i64::try_from(images.len()).is_ok_and(|found| found == BATCH);
-    Ok(AutoUpdateResponse {
-        taken_versions,
-        next: images
-            .into_iter()
-            .next_back()
-            .filter(|_| full)
-            .map(|image| image.id)
-            .unwrap_or_default(),
-    })
+    let is_full = i64::try_from(images.len()).is_ok_and(|found| found == BATCH);
+    let last = images.into_iter().next_back().filter(|_| is_full);
+    Ok((taken_versions, last.map(|image| image.id)))
 }
 
 /// A cached image takes the newest version that its remote offers, if that is not here or on its way.
@@ -121,15 +138,5 @@ async fn take(writer: &mut Writer, row: &VersionRow) -> Result<(), Failure> {
         version.serial = row.version.serial,
         "takes a newer version"
     );
-    Ok(())
-}
-
-pub(super) async fn finish(catalog: &Catalog, request: FinishAutoUpdateRequest) -> Result<(), Failure> {
-    let lease = Lease::from(request.lease);
-    let mut transaction = catalog.pool.begin().await?;
-    let guard = fence_kind(&mut transaction, lease, Kind::AutoUpdate).await?;
-    let interval = settings::load(&mut transaction).await?.auto_update_interval;
-    schedule::again_after(&mut transaction, &guard, interval).await?;
-    transaction.commit().await?;
     Ok(())
 }

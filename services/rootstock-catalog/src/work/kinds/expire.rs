@@ -1,11 +1,10 @@
-//! Expiry: what has run out ends. Cached images leave the store, and rows go that were kept for a while.
+//! Expiry: what has run out ends. Cached images leave the store, holds end, and rows go that were kept for a
+//! while.
 
 use std::time::Duration;
 
-use rootstock_proto::{
-    catalog::v1::{ChangeOperation, VersionChange},
-    sync::v1::{ExpireRequest, ExpireResponse, FinishExpireRequest},
-};
+use rootstock_proto::catalog::v1::{ChangeOperation, VersionChange};
+use sqlx::PgConnection;
 
 use crate::{
     Catalog,
@@ -13,7 +12,7 @@ use crate::{
     failure::Failure,
     queries::{expiry, images, settings, transfers, versions},
     services::image::release_holds,
-    work::{Kind, Lease, lease::fence_kind, schedule},
+    work::{Kind, Lease, lease::fence_kind, rules::CatalogKind},
 };
 
 /// An expiry is late by no more than this: what is set meanwhile is seen by the next round.
@@ -25,23 +24,42 @@ const IMAGES: i64 = 50;
 /// Rows removed in one transaction.
 const ROWS: i64 = 500;
 
-pub(super) async fn expire(catalog: &Catalog, request: ExpireRequest) -> Result<ExpireResponse, Failure> {
-    let lease = Lease::from(request.lease);
-    let expired_images = expire_cached(catalog, lease).await?;
-    let ended_holds = end_holds(catalog, lease).await?;
-    let (versions, images) = purge(catalog, lease).await?;
-    let (runs, facts) = tidy(catalog, lease).await?;
-    let full = |count: i64, limit: i64| count >= limit;
-    Ok(ExpireResponse {
-        expired_images,
-        ended_holds,
-        purged_rows: versions + images + runs + facts,
-        more: full(expired_images, IMAGES)
-            || full(ended_holds, IMAGES)
-            || [versions, images, runs, facts]
-                .into_iter()
-                .any(|rows| full(rows, ROWS)),
-    })
+/// The kind.
+pub(crate) struct Expire;
+
+#[tonic::async_trait]
+impl CatalogKind for Expire {
+    async fn round(&self, catalog: &Catalog, lease: Lease) -> Result<(), Failure> {
+        loop {
+            let expired_images = expire_cached(catalog, lease).await?;
+            let ended_holds = end_holds(catalog, lease).await?;
+            let (versions, images) = purge(catalog, lease).await?;
+            let (runs, facts) = tidy(catalog, lease).await?;
+            let purged_rows = versions + images + runs + facts;
+            if expired_images + ended_holds + purged_rows > 0 {
+                tracing::info!(expired_images, ended_holds, purged_rows, "ended what has run out");
+            }
+            let is_full = expired_images >= IMAGES
+                || ended_holds >= IMAGES
+                || [versions, images, runs, facts]
+                    .into_iter()
+                    .any(|rows| rows >= ROWS);
+            if !is_full {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn next_round(
+        &self,
+        _catalog: &Catalog,
+        connection: &mut PgConnection,
+    ) -> Result<Duration, Failure> {
+        let settings = settings::load(connection).await?;
+        let days = unused_days(settings.remote_cache_expiry_days);
+        let next = expiry::next(connection, days, settings.deletion_grace).await?;
+        Ok(next.map_or(MAX_INTERVAL, |next| next.clamp(MIN_INTERVAL, MAX_INTERVAL)))
+    }
 }
 
 async fn begin(catalog: &Catalog, lease: Lease) -> Result<Writer, Failure> {
@@ -129,17 +147,4 @@ async fn tidy(catalog: &Catalog, lease: Lease) -> Result<(i64, i64), Failure> {
 
 fn count(found: usize) -> i64 {
     i64::try_from(found).unwrap_or(i64::MAX)
-}
-
-pub(super) async fn finish(catalog: &Catalog, request: FinishExpireRequest) -> Result<(), Failure> {
-    let lease = Lease::from(request.lease);
-    let mut transaction = catalog.pool.begin().await?;
-    let guard = fence_kind(&mut transaction, lease, Kind::Expire).await?;
-    let settings = settings::load(&mut transaction).await?;
-    let days = unused_days(settings.remote_cache_expiry_days);
-    let next = expiry::next(&mut transaction, days, settings.deletion_grace).await?;
-    let delay = next.map_or(MAX_INTERVAL, |next| next.clamp(MIN_INTERVAL, MAX_INTERVAL));
-    schedule::again_after(&mut transaction, &guard, delay).await?;
-    transaction.commit().await?;
-    Ok(())
 }

@@ -256,7 +256,10 @@ async fn a_shutdown_ends_without_the_catalog_too() {
         journal: saved.journal,
         ..task
     };
-    assert!(matches!(stage.transfer(again).await, Call::FinishTransfer(_)));
+    assert!(matches!(
+        stage.transfer(again).await,
+        Call::Finish(_, Outcome::Transfer(_))
+    ));
     assert_eq!(stage.remote.requests()[0].range(), Some(&*range));
     worker.stop().await;
 }

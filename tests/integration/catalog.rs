@@ -18,6 +18,7 @@ mod remotes;
 mod resolving;
 mod secrets;
 mod settings;
+mod statements;
 pub(crate) mod watch;
 mod watch_bounds;
 mod watch_filters;

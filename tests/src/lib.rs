@@ -34,6 +34,7 @@ pub mod receiver;
 pub mod remote;
 pub mod seaweed;
 pub mod standalone;
+pub mod statements;
 pub mod telemetry;
 pub mod tools;
 pub mod tree;

@@ -210,6 +210,7 @@ impl State {
     }
 }
 
+/// Identifies a resource; in the order of keys, what others belong to comes first.
 fn key_of(resource: &Resource) -> String {
     match resource {
         Resource::Image(image) => format!("1 image {}", image.id),
@@ -218,9 +219,7 @@ fn key_of(resource: &Resource) -> String {
             format!("2 version {} {number}", version.image_id)
         }
         Resource::Alias(alias) => format!("3 alias {} {} {}", alias.name, alias.r#type, alias.architecture),
-        Resource::Remote(remote) => format!("4 remote {}", remote.name),
-        Resource::Setting(setting) => format!("0 setting {}", setting.key),
-        Resource::Application(application) => format!("5 application {}", application.name),
+        other => format!("4 {} {}", other.kind().label(), other.name()),
     }
 }
 

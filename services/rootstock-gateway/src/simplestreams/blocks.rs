@@ -11,10 +11,11 @@ use std::{
 };
 
 use bytes::Bytes;
+use crc32fast::Hasher;
 use rootstock_model::Digest;
 
 use super::{
-    gzip::{Checksum, Packer, Piece},
+    gzip::{Packer, Piece},
     parallel,
 };
 
@@ -61,7 +62,7 @@ pub(super) struct Items {
     /// With a comma in front.
     piece: Piece,
     /// Of the items without that comma.
-    checksum: Checksum,
+    checksum: Hasher,
     /// Names the items' bytes.
     pub(super) plain_digest: Digest,
     /// Names their packed bytes.
@@ -87,7 +88,7 @@ impl Items {
 
     /// The items as the first of a document.
     pub(super) fn first(&self) -> Piece {
-        self.piece.without(&comma(), self.checksum)
+        self.piece.without(&comma(), &self.checksum)
     }
 }
 

@@ -7,7 +7,8 @@
 use std::io;
 
 use bytes::Bytes;
-use flate2::{Compress, Compression, Crc, Decompress, FlushCompress, FlushDecompress, Status};
+use crc32fast::Hasher;
+use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 
 /// The head of a gzip file: deflate, no name, no time, an unknown system. The same bytes packed twice
 /// are the same.
@@ -20,7 +21,7 @@ pub(super) struct Piece {
     plain: Option<Bytes>,
     pub(super) plain_len: usize,
     pub(super) packed: Bytes,
-    checksum: Checksum,
+    checksum: Hasher,
 }
 
 impl Piece {
@@ -28,7 +29,7 @@ impl Piece {
     pub(super) fn stored(plain: &'static [u8], is_last: bool) -> Self {
         Self {
             packed: stored(plain, is_last).into(),
-            checksum: Checksum::of(plain),
+            checksum: checksum(plain),
             plain_len: plain.len(),
             plain: Some(Bytes::from_static(plain)),
         }
@@ -40,17 +41,17 @@ impl Piece {
             plain: keeps_plain.then(|| [&*before.plain(), &*self.plain()].concat().into()),
             plain_len: before.plain_len + self.plain_len,
             packed: [&*before.packed, &*self.packed].concat().into(),
-            checksum: before.checksum.followed_by(self.checksum),
+            checksum: joined(before.checksum.clone(), &self.checksum),
         }
     }
 
     /// This piece with `before` behind which it was put taken away again; shares its bytes.
-    pub(super) fn without(&self, before: &Self, alone: Checksum) -> Self {
+    pub(super) fn without(&self, before: &Self, alone: &Hasher) -> Self {
         Self {
             plain: self.plain.as_ref().map(|plain| plain.slice(before.plain_len..)),
             plain_len: self.plain_len - before.plain_len,
             packed: self.packed.slice(before.packed.len()..),
-            checksum: alone,
+            checksum: alone.clone(),
         }
     }
 
@@ -67,8 +68,8 @@ impl Piece {
         self.plain.as_ref().map_or(0, Bytes::len)
     }
 
-    pub(super) fn checksum(&self) -> Checksum {
-        self.checksum
+    pub(super) fn checksum(&self) -> Hasher {
+        self.checksum.clone()
     }
 }
 
@@ -80,15 +81,15 @@ pub(super) struct Envelope {
 
 impl Envelope {
     pub(super) fn of<'a>(pieces: impl IntoIterator<Item = &'a Piece>) -> Self {
-        let (mut checksum, mut len_bytes) = (Checksum::of(b""), 0_u64);
+        let (mut checksum, mut len_bytes) = (Hasher::new(), 0_u64);
         for piece in pieces {
-            checksum = checksum.followed_by(piece.checksum);
+            checksum.combine(&piece.checksum);
             len_bytes += piece.plain_len as u64;
         }
         // The format holds the length modulo 2^32.
         let len_bytes = (len_bytes & u64::from(u32::MAX)) as u32;
         let mut trailer = [0; 8];
-        trailer[..4].copy_from_slice(&checksum.crc.to_le_bytes());
+        trailer[..4].copy_from_slice(&checksum.finalize().to_le_bytes());
         trailer[4..].copy_from_slice(&len_bytes.to_le_bytes());
         Self {
             header: HEADER,
@@ -113,7 +114,7 @@ impl Packer {
     pub(super) fn pack(&mut self, plain: Vec<u8>) -> io::Result<Piece> {
         Ok(Piece {
             packed: self.deflate(&plain)?.into(),
-            checksum: Checksum::of(&plain),
+            checksum: checksum(&plain),
             plain_len: plain.len(),
             plain: Some(plain.into_boxed_slice().into()),
         })
@@ -164,59 +165,16 @@ fn stored(bytes: &[u8], is_last: bool) -> Vec<u8> {
     block
 }
 
-/// The CRC-32 of some bytes, in a form that is cheap to join.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Checksum {
-    crc: u32,
-    /// x to the number of the bytes' bits, modulo the CRC's polynomial: what bytes before them are
-    /// multiplied by.
-    shift: u32,
+/// The CRC-32 of some bytes, to which that of the bytes behind them can be joined.
+fn checksum(bytes: &[u8]) -> Hasher {
+    let mut checksum = Hasher::new();
+    checksum.update(bytes);
+    checksum
 }
 
-/// The polynomial of CRC-32, and all others here: the highest coefficient is the lowest bit.
-const POLYNOMIAL: u32 = 0xedb8_8320;
-const ONE: u32 = 1 << 31;
-/// x to the 8th.
-const BYTE: u32 = 1 << 23;
-
-impl Checksum {
-    fn of(bytes: &[u8]) -> Self {
-        let mut crc = Crc::new();
-        crc.update(bytes);
-        let (mut shift, mut power, mut left) = (ONE, BYTE, bytes.len());
-        while left > 0 {
-            if left & 1 == 1 {
-                shift = multiply(shift, power);
-            }
-            power = multiply(power, power);
-            left >>= 1;
-        }
-        Self {
-            crc: crc.sum(),
-            shift,
-        }
-    }
-
-    /// The checksum of these bytes with others behind them.
-    fn followed_by(self, next: Self) -> Self {
-        Self {
-            crc: multiply(next.shift, self.crc) ^ next.crc,
-            shift: multiply(self.shift, next.shift),
-        }
-    }
-}
-
-/// The product of two polynomials, modulo that of CRC-32.
-fn multiply(a: u32, b: u32) -> u32 {
-    let (mut a, mut b, mut product) = (a, b, 0);
-    while a != 0 {
-        if a & ONE != 0 {
-            product ^= b;
-        }
-        a <<= 1;
-        b = if b & 1 == 1 { (b >> 1) ^ POLYNOMIAL } else { b >> 1 };
-    }
-    product
+fn joined(mut first: Hasher, second: &Hasher) -> Hasher {
+    first.combine(second);
+    first
 }
 
 #[cfg(test)]

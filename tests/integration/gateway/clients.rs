@@ -216,6 +216,58 @@ async fn follows_a_new_version(flavour: Flavour) -> anyhow::Result<()> {
     stock.gateway.stop().await
 }
 
+/// A large index is packed block by block; each ends in these bytes, since it is flushed.
+const BLOCK_END: [u8; 4] = [0, 0, 0xff, 0xff];
+
+async fn reads_an_index_of_several_blocks(flavour: Flavour) -> anyhow::Result<()> {
+    let Some(client) = Client::find(flavour)? else {
+        return Ok(());
+    };
+    let site = Site::new().await?;
+    let mut fingerprints = BTreeSet::new();
+    for number in 0..200 {
+        let id = format!("i{number}");
+        let files = [
+            ("lxd.tar.xz", format!("metadata {number}").into()),
+            ("root.tar.xz", format!("root {number}").into()),
+        ];
+        let version = site.version(&id, 0, FIRST, &files).await?;
+        if let Resource::Version(change) = &version {
+            fingerprints.extend(change.version.iter().map(|version| version.fingerprint.clone()));
+        }
+        let name = format!("distribution:{number}:amd64:default");
+        site.catalog.commit(created([image(&id, &name), version]));
+    }
+    let gateway = site.gateway().await?;
+    let packed = [(http::header::ACCEPT_ENCODING, "gzip")];
+    let packed = gateway
+        .get("/streams/v1/images.json", &packed)
+        .await?
+        .bytes()
+        .await?;
+    let blocks = packed
+        .windows(BLOCK_END.len())
+        .filter(|end| **end == BLOCK_END)
+        .count();
+    assert!(blocks > 2, "{blocks} blocks");
+
+    client.add_remote("gw", &gateway.url(""), &gateway.ca_pem).await?;
+    let listed = client.list("gw").await?;
+    let listed: BTreeSet<_> = listed.into_iter().map(|image| image.fingerprint).collect();
+    assert_eq!(listed, fingerprints);
+    gateway.stop().await
+}
+
+#[tokio::test]
+async fn incus_reads_an_index_of_several_blocks() -> anyhow::Result<()> {
+    reads_an_index_of_several_blocks(Flavour::Incus).await
+}
+
+#[tokio::test]
+async fn lxc_reads_an_index_of_several_blocks() -> anyhow::Result<()> {
+    reads_an_index_of_several_blocks(Flavour::Lxc).await
+}
+
 #[tokio::test]
 async fn incus_lists_what_there_is() -> anyhow::Result<()> {
     lists_what_there_is(Flavour::Incus).await
